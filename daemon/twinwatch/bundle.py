@@ -1,0 +1,136 @@
+"""The trained artefact on disk: written by training, verified or refused by the daemon.
+
+A bundle is a folder of `encoder.onnx`, `centroids.npy` (k x 256 float32) and `bundle.json`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from twinwatch.errors import BundleError
+
+FORMAT_VERSION = 1
+EMBEDDING_DIM = 256
+SHIPPED = Path(__file__).parent / "bundles"
+_RETRAIN = "make it again with `twinwatch-train DATA --out BUNDLE`, or name another in model.bundle"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ErrorRate(_Strict):
+    """What was measured at the shipped levels, and on how many pictures."""
+
+    edit_recall: dict[str, float] = Field(description="share of copies found, by edit")
+    false_alarm_rate: float = Field(description="share of new pictures that would be nominated against a stranger")
+    library_pictures: int
+    query_pictures: int
+
+
+class Manifest(_Strict):
+    """The contents of `bundle.json`."""
+
+    format_version: Literal[1]
+    preset: str
+    encoder_sha256: str
+    centroids_sha256: str
+    input_height: int = Field(gt=0)
+    input_width: int = Field(gt=0)
+    colour: Literal["RGB"]
+    resampling: Literal["bilinear"]
+    embedding_dim: Literal[256]
+    unit_norm: bool
+    nomination_radius: float = Field(gt=0, description="L2 distance within which a neighbour is nominated")
+    evidence_level: float = Field(ge=0, le=1, description="evidence score from which a nominee counts as a copy")
+    error_rate: ErrorRate
+    training: dict[str, int | float | str] = Field(description="data counts, seed, epochs, final loss")
+    versions: dict[str, str] = Field(description="library versions the bundle was made with")
+
+
+class Bundle:
+    """A verified bundle. `id` changes whenever the embeddings it gives could."""
+
+    def __init__(self, folder: Path, manifest: Manifest, centroids: NDArray[np.float32]) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.centroids = centroids  # [k, 256]
+        self.id = hashlib.sha256((manifest.encoder_sha256 + manifest.centroids_sha256).encode()).hexdigest()[:16]
+
+    @property
+    def encoder_path(self) -> Path:
+        return self.folder / "encoder.onnx"
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(width, height) of the pixels that the encoder takes."""
+        return self.manifest.input_width, self.manifest.input_height
+
+
+def locate(name: str) -> Path:
+    """Return the folder of a bundle given by the name of a shipped one, such as `default`, or by its path."""
+    return SHIPPED / name if "/" not in name and (SHIPPED / name).is_dir() else Path(name)
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Read and verify the bundle in `folder`. Raises BundleError saying what was expected and what was found."""
+    manifest_path = folder / "bundle.json"
+    try:
+        text = manifest_path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        shipped = ", ".join(sorted(path.name for path in SHIPPED.glob("*") if path.is_dir())) or "none"
+        raise BundleError(f"no bundle at {folder}: bundle.json is missing (shipped ones: {shipped}); {_RETRAIN}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BundleError(f"cannot read {manifest_path}: {error}; {_RETRAIN}") from None
+    try:
+        manifest = Manifest.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "JSON"
+        raise BundleError(f"{manifest_path} does not match: {place}: {first['msg']}; {_RETRAIN}") from None
+    _require_sha256(folder / "encoder.onnx", manifest.encoder_sha256)
+    _require_sha256(folder / "centroids.npy", manifest.centroids_sha256)
+    centroids = np.load(folder / "centroids.npy", allow_pickle=False)
+    if centroids.ndim != 2 or centroids.shape[1] != EMBEDDING_DIM or centroids.dtype != np.float32:
+        raise BundleError(
+            f"{folder / 'centroids.npy'}: expected float32 [k, {EMBEDDING_DIM}], "
+            f"found {centroids.dtype} {list(centroids.shape)}; {_RETRAIN}"
+        )
+    return Bundle(folder, manifest, centroids)
+
+
+def write_bundle(folder: Path, encoder: bytes, centroids: NDArray[np.float32], manifest: Manifest) -> Bundle:
+    """Write the three files into `folder` and return the bundle as the daemon would load it.
+
+    The two sha256 fields of `manifest` are filled in here.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "encoder.onnx").write_bytes(encoder)
+    np.save(folder / "centroids.npy", np.ascontiguousarray(centroids, dtype=np.float32), allow_pickle=False)
+    sealed = manifest.model_copy(
+        update={
+            "encoder_sha256": _sha256(folder / "encoder.onnx"),
+            "centroids_sha256": _sha256(folder / "centroids.npy"),
+        }
+    )
+    (folder / "bundle.json").write_text(sealed.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return load_bundle(folder)
+
+
+def _require_sha256(path: Path, expected: str) -> None:
+    try:
+        found = _sha256(path)
+    except OSError as error:
+        raise BundleError(f"cannot read {path}: {error.strerror}; {_RETRAIN}") from None
+    if found != expected:
+        raise BundleError(f"{path}: expected sha256 {expected}, found {found}; the bundle is damaged, {_RETRAIN}")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

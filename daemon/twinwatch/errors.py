@@ -1,0 +1,35 @@
+"""The errors a user can meet. Each message says what is wrong and what to do; each class knows its exit code."""
+
+
+class TwinwatchError(Exception):
+    """Something failed in a way that a person can act on."""
+
+    exit_code = 1
+
+
+class ConfigError(TwinwatchError):
+    """The command line, the configuration or something it names is wrong."""
+
+    exit_code = 2
+
+
+class BundleError(ConfigError):
+    """The trained bundle is missing, damaged or does not match what this version reads."""
+
+
+class StateHeldError(TwinwatchError):
+    """Another daemon holds the state folder."""
+
+    exit_code = 3
+
+
+class CatalogError(TwinwatchError):
+    """The catalogue is damaged or was written by another version."""
+
+
+class UnreadableError(TwinwatchError):
+    """One file cannot be read as a picture; the message is the recorded reason."""
+
+
+class QuarantineError(TwinwatchError):
+    """A move or restore was refused or failed; nothing was lost."""

@@ -1,0 +1,122 @@
+"""Opens a file without following links and reads it once: identity, sha256 and bytes.
+
+It never writes, and it never opens anything that is not a regular file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from twinwatch.errors import UnreadableError
+
+CHUNK_BYTES = 1 << 20
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What tells that a file is still the one that was seen; times in nanoseconds since the epoch."""
+
+    device: int
+    inode: int
+    size_bytes: int
+    mtime_ns: int
+    ctime_ns: int
+    links: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Identity:
+        return cls(
+            status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_nlink
+        )
+
+    def same_bytes_as(self, other: Identity) -> bool:
+        """True while inode, size and mtime are equal: renaming, chmod and new links keep it, writing does not."""
+        return (self.device, self.inode, self.size_bytes, self.mtime_ns) == (
+            other.device,
+            other.inode,
+            other.size_bytes,
+            other.mtime_ns,
+        )
+
+
+def open_root(root: Path) -> int:
+    """Return a descriptor of the folder `root`. Raises OSError. The path itself is the admin's, so links in it count."""
+    return os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def open_folder(root_fd: int, relative: bytes) -> int:
+    """Return a descriptor of the folder at `relative` beneath the root (b"" is the root), following no link.
+
+    Raises OSError: ELOOP or ENOTDIR where a component is a link.
+    """
+    folder_fd = os.open(".", _FOLDER_FLAGS, dir_fd=root_fd)
+    for name in relative.split(b"/"):
+        if not name:
+            continue
+        if name == b"..":
+            os.close(folder_fd)
+            raise UnreadableError(f"path leaves its root: {os.fsdecode(relative)!r}")
+        try:
+            next_fd = os.open(name, _FOLDER_FLAGS, dir_fd=folder_fd)
+        finally:
+            os.close(folder_fd)
+        folder_fd = next_fd
+    return folder_fd
+
+
+def open_beneath(root_fd: int, relative: bytes) -> int:
+    """Return a read-only descriptor of the regular file at `relative` beneath the root, following no link.
+
+    Raises OSError, or UnreadableError where the name leads to a folder, FIFO, socket or device.
+    """
+    folder, _, name = relative.rpartition(b"/")
+    folder_fd = open_folder(root_fd, folder)
+    try:
+        # Opening a FIFO or device may block or act, so the kind is looked at before and after.
+        _require_regular(os.stat(name, dir_fd=folder_fd, follow_symlinks=False))
+        file_fd = os.open(name, _FILE_FLAGS, dir_fd=folder_fd)
+    finally:
+        os.close(folder_fd)
+    try:
+        _require_regular(os.fstat(file_fd))
+    except UnreadableError:
+        os.close(file_fd)
+        raise
+    return file_fd
+
+
+def hash_file(file_fd: int) -> str:
+    """Return the sha256 (hex) of the whole file, from its first byte, whatever the descriptor's position."""
+    digest = hashlib.sha256()
+    offset = 0
+    while chunk := os.pread(file_fd, CHUNK_BYTES, offset):
+        digest.update(chunk)
+        offset += len(chunk)
+    return digest.hexdigest()
+
+
+def read_whole(file_fd: int, max_bytes: int) -> tuple[bytes, str]:
+    """Return the file's bytes and their sha256 (hex), read once. Raises UnreadableError above `max_bytes`."""
+    size_bytes = os.fstat(file_fd).st_size
+    if size_bytes > max_bytes:
+        raise UnreadableError(f"larger than limits.max_file_mb: {size_bytes / 1e6:.0f} MB")
+    chunks: list[bytes] = []
+    read_bytes = 0
+    while chunk := os.pread(file_fd, CHUNK_BYTES, read_bytes):
+        chunks.append(chunk)
+        read_bytes += len(chunk)
+        if read_bytes > max_bytes:
+            raise UnreadableError("grew beyond limits.max_file_mb while it was read")
+    data = b"".join(chunks)
+    return data, hashlib.sha256(data).hexdigest()
+
+
+def _require_regular(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise UnreadableError("not a regular file")
