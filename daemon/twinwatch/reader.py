@@ -5,6 +5,8 @@ It never writes, and it never opens anything that is not a regular file.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import stat
@@ -46,7 +48,7 @@ class Identity:
 
 
 def open_root(root: Path) -> int:
-    """Return a descriptor of the folder `root`. Raises OSError. The path itself is the admin's, so links in it count."""
+    """Return a descriptor of the folder `root`, following links: that path is the admin's. Raises OSError."""
     return os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
@@ -88,7 +90,19 @@ def open_beneath(root_fd: int, relative: bytes) -> int:
     except UnreadableError:
         os.close(file_fd)
         raise
+    # Reading is no use of the file; the kernel grants this to its owner and to CAP_FOWNER only.
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(file_fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_NOATIME)
     return file_fd
+
+
+def look(path: bytes, folder_fd: int | None = None) -> Identity | None:
+    """Return what identifies the regular file at `path`, or None where there is none. Raises OSError otherwise."""
+    try:
+        status = os.stat(path, dir_fd=folder_fd, follow_symlinks=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return Identity.of(status) if stat.S_ISREG(status.st_mode) else None
 
 
 def hash_file(file_fd: int) -> str:

@@ -1,0 +1,108 @@
+"""The way of a file out of quarantine: back under its name, or beside whatever has that name now.
+
+It never replaces a file, and it makes vanished parent folders again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from itertools import count
+
+from twinwatch import kernel, reader
+from twinwatch.errors import QuarantineError
+from twinwatch.records import Record, readable, split
+from twinwatch.vault import Folders
+
+_IN_THE_WAY = {errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.EPERM, errno.EACCES}
+
+
+def send_home(folders: Folders, record: Record, announce: Callable[[bytes], object] | None) -> bytes | None:
+    """Put the file back and return its path beneath the root when that is on disk; None if it is not in quarantine.
+
+    `announce` hears of the path before the file goes there. Raises QuarantineError where something in the folders
+    is in the way, OSError where the storage fails.
+    """
+    try:
+        status = os.stat(record.id, dir_fd=folders.files, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    parent, name = split(record.path)
+    # A link that a crash left half done is finished under the name it already has.
+    planned = split(record.restored_to)[1] if record.restored_to else name
+    with _obstacles(record.path):
+        home_fd = _open_or_remake(folders.root, parent)
+    with kernel.closing(home_fd) as folder_fd:
+        for candidate in _names(name, planned, os.fstatvfs(folder_fd).f_namemax):
+            if kernel.exists(folder_fd, candidate) and not kernel.leads_to(folder_fd, candidate, status):
+                continue
+            path = parent + b"/" + candidate if parent else candidate
+            if announce:
+                announce(path)
+            try:
+                with _obstacles(record.path):
+                    folders.put_out(record.id, folder_fd, candidate)
+            except FileExistsError:
+                continue
+            os.fsync(folder_fd)
+            os.fsync(folders.files)
+            return path
+    raise AssertionError("unreachable: the names never end")
+
+
+@contextlib.contextmanager
+def _obstacles(path: bytes) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _IN_THE_WAY:
+            raise
+        raise QuarantineError(
+            f"{readable(path)} cannot go back ({error.strerror}) and stays in quarantine: its folder must be a real "
+            f"one, on the same mount, that uid {os.geteuid()} may write to"
+        ) from error
+
+
+def _names(name: bytes, planned: bytes, max_bytes: int) -> Iterator[bytes]:
+    yield planned
+    yield name
+    for number in count(1):
+        suffix = b".restored-%d" % number
+        yield name[: max_bytes - len(suffix)] + suffix
+
+
+def _open_or_remake(root_fd: int, parent: bytes) -> int:
+    folder_fd = reader.open_folder(root_fd, b"")
+    for name in filter(None, parent.split(b"/")):
+        with kernel.closing(folder_fd) as above_fd:
+            try:
+                folder_fd = reader.open_folder(above_fd, name)
+            except FileNotFoundError:
+                folder_fd = _remake(above_fd, name)
+    return folder_fd
+
+
+def _remake(above_fd: int, name: bytes) -> int:
+    """Make a folder with the mode and owner of the one above it, as far as our rights go."""
+    try:
+        os.mkdir(name, 0o700, dir_fd=above_fd)
+    except FileExistsError:
+        return reader.open_folder(above_fd, name)
+    like = os.fstat(above_fd)
+    with contextlib.ExitStack() as on_error:
+        folder_fd = reader.open_folder(above_fd, name)
+        on_error.callback(os.close, folder_fd)
+        # Each as far as it goes: a sandbox may refuse the set-id bits, and only root gives files away. The owner comes
+        # first, since changing it takes the set-id bits off.
+        with contextlib.suppress(PermissionError):
+            os.fchown(folder_fd, like.st_uid, like.st_gid)
+        try:
+            os.fchmod(folder_fd, stat.S_IMODE(like.st_mode))
+        except PermissionError:
+            os.fchmod(folder_fd, like.st_mode & 0o777)
+        os.fsync(above_fd)
+        on_error.pop_all()
+    return folder_fd

@@ -1,0 +1,75 @@
+"""One move, restore or recovery in a process of its own, for tests that kill it or make its system calls fail.
+
+Exits with DONE, FAULT or REFUSED, as standard output may be made to fail, too. A call of getppid marks where the
+operation starts and ends, so that a trace tells its system calls from Python's own.
+"""
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+from twinwatch import kernel, reader
+from twinwatch.errors import TwinwatchError
+from twinwatch.quarantine import MoveOrder, Quarantine, QuarantineFaultError
+
+ID = "0123456789abcdef0123456789abcdef"
+
+
+DONE, FAULT, REFUSED = 0, 10, 11
+
+
+def main(what: str, mode: str, root: Path, path: str) -> int:
+    if mode == "fallback":
+        kernel.rename_no_replace = refuse  # type: ignore[assignment]  # as if on a file system without it
+    quarantine = Quarantine(root)
+    list(quarantine.records())
+    with (root / "original.jpg").open("rb") as original:
+        order = order_for(root, path) if what == "move" else None
+        os.getppid()
+        try:
+            if order:
+                quarantine.move(order, original.fileno())
+            elif what == "restore":
+                quarantine.restore(ID)
+            else:
+                quarantine.recover()
+        except QuarantineFaultError:
+            outcome = FAULT
+        except TwinwatchError:
+            outcome = REFUSED
+        else:
+            outcome = DONE
+        os.getppid()
+    return outcome
+
+
+def order_for(root: Path, path: str, record_id: str = ID) -> MoveOrder:
+    """Order what a daemon would that judges the file now, a copy of `original.jpg`."""
+    with contextlib.ExitStack() as stack:
+        root_fd = stack.enter_context(kernel.closing(reader.open_root(root)))
+        copy_fd = stack.enter_context(kernel.closing(reader.open_beneath(root_fd, os.fsencode(path))))
+        original_fd = stack.enter_context(kernel.closing(reader.open_beneath(root_fd, b"original.jpg")))
+        return MoveOrder(
+            id=record_id,
+            path=os.fsencode(path),
+            identity=reader.Identity.of(os.fstat(copy_fd)),
+            sha256=reader.hash_file(copy_fd),
+            original_root=os.fspath(root),
+            original_path=b"original.jpg",
+            original_sha256=reader.hash_file(original_fd),
+            kind="exact",
+            distance=0.0,
+            evidence=1.0,
+            cluster=7,
+            edit="none",
+            bundle_id="default",
+        )
+
+
+def refuse(*_: object) -> None:
+    raise OSError(22, "Invalid argument")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), sys.argv[4]))

@@ -1,0 +1,607 @@
+"""Quarantine on a real file system: what it moves, what it refuses, what it does when files change under its hands."""
+
+import contextlib
+import errno
+import importlib.util
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from twinwatch import kernel, records, vault
+from twinwatch.errors import QuarantineError
+from twinwatch.quarantine import (
+    BusyError,
+    ChangedError,
+    Moved,
+    MoveOrder,
+    NotMovableError,
+    Quarantine,
+    QuarantineFaultError,
+)
+
+COPY, ORIGINAL, NEW = b"the copy " * 999, b"the original " * 999, b"something new " * 999
+Between = Callable[[Callable[[], object]], None]
+RACES = 3000 if os.environ.get("TWINWATCH_PROVE") == "1" else 160
+
+_spec = importlib.util.spec_from_file_location("quarantine_driver", Path(__file__).with_name("quarantine_driver.py"))
+assert _spec
+assert _spec.loader
+driver = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(driver)
+
+
+@pytest.fixture(params=["native", "fallback"], autouse=True)
+def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run every test on a file system that can rename without replacing, and as if on one that cannot."""
+    if request.param == "fallback":
+        monkeypatch.setattr(kernel, "rename_no_replace", driver.refuse)
+    return str(request.param)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "root"
+    (root / "sub").mkdir(parents=True)
+    (root / "original.jpg").write_bytes(ORIGINAL)
+    (root / "sub" / "copy.jpg").write_bytes(COPY)
+    Quarantine(root).prepare()
+    return root
+
+
+def order(root: Path, path: str = "sub/copy.jpg") -> MoveOrder:
+    wanted: MoveOrder = driver.order_for(root, path, uuid.uuid4().hex)
+    return wanted
+
+
+def carry_out(root: Path, wanted: MoveOrder) -> Moved:
+    with (root / os.fsdecode(wanted.original_path)).open("rb") as original:
+        return Quarantine(root).move(wanted, original.fileno())
+
+
+def quarantined(root: Path) -> list[Path]:
+    return sorted((root / ".twinwatch/quarantine/files").iterdir())
+
+
+def users_files(root: Path) -> dict[str, bytes]:
+    found = [path for path in root.rglob("*") if path.is_file() and ".twinwatch" not in path.parts]
+    return {str(path.relative_to(root)): path.read_bytes() for path in found}
+
+
+def states(root: Path) -> list[str]:
+    return [record.state for record in Quarantine(root).records()]
+
+
+@pytest.fixture
+def between(monkeypatch: pytest.MonkeyPatch) -> Between:
+    """Return a way to have something happen after the last look at the name and before the rename."""
+
+    def install(happen: Callable[[], object]) -> None:
+        take_in = vault.Folders.take_in
+
+        def after(folders: vault.Folders, folder_fd: int, name: bytes, record_id: str) -> None:
+            happen()
+            take_in(folders, folder_fd, name, record_id)
+
+        monkeypatch.setattr(vault.Folders, "take_in", after)
+
+    return install
+
+
+@pytest.fixture
+def never_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail where a file leaves its name even for a moment."""
+    monkeypatch.setattr(vault.Folders, "take_in", lambda *_: pytest.fail("the file was moved"))
+
+
+def test_round_trip_keeps_everything(root: Path) -> None:
+    name = b"sub/caf\xe9 \n.jpg"
+    path = root / os.fsdecode(name)
+    path.write_bytes(COPY)
+    path.chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(path, 1234, 4321)
+    with contextlib.suppress(OSError):
+        os.setxattr(path, "user.note", b"holiday")
+    os.utime(path, ns=(1_000_000_000_000_000_001, 1_100_000_000_000_000_002))
+    before = path.stat()
+
+    moved = carry_out(root, order(root, os.fsdecode(name)))
+
+    assert not path.exists()
+    assert (root / os.fsdecode(moved.quarantined_to)).stat().st_ino == before.st_ino
+    (record,) = Quarantine(root).records()
+    assert record == moved.record
+    assert (record.path, record.state, record.uid, record.mode) == (name, "quarantined", before.st_uid, 0o640)
+    assert record.atime_ns == before.st_atime_ns
+    restored = Quarantine(root).restore(record.id)
+    assert restored.path == name
+    assert restored.record.state == "restored"
+    after = path.stat()
+    for what in ("st_ino", "st_uid", "st_gid", "st_mode", "st_atime_ns", "st_mtime_ns", "st_size"):
+        assert getattr(after, what) == getattr(before, what), what
+    with contextlib.suppress(OSError):
+        assert os.getxattr(path, "user.note") == b"holiday"
+    assert path.read_bytes() == COPY
+    with pytest.raises(QuarantineError, match="not in quarantine any more"):
+        Quarantine(root).restore(record.id)
+
+
+def test_records_are_readable_and_private(root: Path) -> None:
+    moved = carry_out(root, order(root))
+    info = root / ".twinwatch/quarantine/info" / f"{moved.record.id}.json"
+    shown = json.loads(info.read_text())
+    assert (shown["path"], shown["state"], shown["kind"]) == ("sub/copy.jpg", "quarantined", "exact")
+    for path in (info, root / ".twinwatch/lock"):
+        assert path.stat().st_mode & 0o777 == 0o600
+    for path in (root / ".twinwatch", info.parent, info.parent.parent):
+        assert path.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("name", ["copy.jpg", "x" * 255])
+def test_taken_names_survive(root: Path, name: str) -> None:
+    (root / name).write_bytes(COPY)
+    first = carry_out(root, order(root, name))
+    (root / name).write_bytes(b"2" + COPY)
+    second = carry_out(root, order(root, name))
+    (root / name).write_bytes(NEW)
+    paths = [Quarantine(root).restore(moved.record.id).path for moved in (first, second)]
+    assert paths == [os.fsencode(name[:244] + f".restored-{number}") for number in (1, 2)]
+    files = users_files(root)
+    assert files[name] == NEW
+    assert [files[os.fsdecode(path)] for path in paths] == [COPY, b"2" + COPY]
+
+
+def test_vanished_parents_are_made_again(root: Path) -> None:
+    (root / "a/b").mkdir(parents=True)
+    (root / "a/b/copy.jpg").write_bytes(COPY)
+    moved = carry_out(root, order(root, "a/b/copy.jpg"))
+    shutil.rmtree(root / "a")
+    root.chmod(0o2775)
+    assert Quarantine(root).restore(moved.record.id).path == b"a/b/copy.jpg"
+    assert (root / "a/b/copy.jpg").read_bytes() == COPY
+    assert (root / "a/b").stat().st_mode & 0o7777 == 0o2775
+
+
+def test_restore_follows_no_link(root: Path, tmp_path: Path) -> None:
+    moved = carry_out(root, order(root))
+    (tmp_path / "outside").mkdir()
+    (root / "sub").rmdir()
+    (root / "sub").symlink_to(tmp_path / "outside")
+    with pytest.raises(QuarantineError, match="stays in quarantine"):
+        Quarantine(root).restore(moved.record.id)
+    assert [path.read_bytes() for path in quarantined(root)] == [COPY]
+    assert not list((tmp_path / "outside").iterdir())
+    (root / "sub").unlink()
+    assert Quarantine(root).restore(moved.record.id).path == b"sub/copy.jpg"
+
+
+def _rewrite_unseen(root: Path) -> None:
+    path = root / "sub/copy.jpg"
+    before = path.stat()
+    path.write_bytes(NEW[: len(COPY)].ljust(len(COPY)))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def _replace_by(make: Callable[[Path], object]) -> Callable[[Path], None]:
+    def change(root: Path) -> None:
+        (root / "sub/copy.jpg").unlink()
+        make(root / "sub/copy.jpg")
+
+    return change
+
+
+def _link_parent(root: Path) -> None:
+    (root / "sub").rename(root / "elsewhere")
+    (root / "sub").symlink_to("elsewhere")
+
+
+@pytest.mark.usefixtures("never_taken")
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (lambda root: (root / "sub/copy.jpg").write_bytes(NEW), ChangedError),
+        (_rewrite_unseen, ChangedError),
+        (lambda root: os.truncate(root / "sub/copy.jpg", 10), ChangedError),
+        (lambda root: (root / "sub/copy.jpg").rename(root / "moved.jpg"), ChangedError),
+        (_replace_by(lambda path: path.write_bytes(COPY)), ChangedError),
+        (_replace_by(lambda path: path.symlink_to("../original.jpg")), ChangedError),
+        (_replace_by(os.mkfifo), ChangedError),
+        (_replace_by(Path.mkdir), ChangedError),
+        (_link_parent, ChangedError),
+        (lambda root: os.link(root / "sub/copy.jpg", root / "other"), NotMovableError),
+        (lambda root: (root / "original.jpg").write_bytes(NEW), ChangedError),
+        (lambda root: os.truncate(root / "original.jpg", 10), ChangedError),
+        (lambda root: (root / "original.jpg").rename(root / "moved.jpg"), ChangedError),
+        (lambda root: (root / "original.jpg").unlink(), ChangedError),
+        (lambda root: (root / "sub/copy.jpg").replace(root / "original.jpg"), ChangedError),
+    ],
+)
+def test_what_changed_since_it_was_judged_stays(
+    root: Path, change: Callable[[Path], object], error: type[QuarantineError]
+) -> None:
+    wanted = order(root)
+    with (root / "original.jpg").open("rb") as original:
+        change(root)
+        before = users_files(root)
+        with pytest.raises(error):
+            Quarantine(root).move(wanted, original.fileno())
+    assert users_files(root) == before
+    assert quarantined(root) == []
+    assert set(states(root)) <= {"aborted"}
+    assert Quarantine(root).recover() == []
+
+
+@pytest.mark.usefixtures("never_taken")
+@pytest.mark.parametrize("part", ["sha256", "original_sha256"])
+def test_only_the_judged_bytes_are_moved(root: Path, part: str) -> None:
+    wanted = order(root)
+    if part == "sha256":
+        wanted = replace(wanted, sha256=wanted.original_sha256)
+    else:
+        wanted = replace(wanted, original_sha256=wanted.sha256)
+    with pytest.raises(ChangedError, match="not those that were judged"):
+        carry_out(root, wanted)
+    assert quarantined(root) == []
+
+
+@pytest.mark.usefixtures("never_taken")
+def test_a_file_swapped_in_while_the_intent_is_written_stays(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, path = records.write, root / "sub/copy.jpg"
+
+    def write_and_swap(info_fd: int, record: records.Record) -> None:
+        write(info_fd, record)
+        if record.state == "intended":
+            path.rename(root / "kept.jpg")
+            path.write_bytes(NEW)
+
+    monkeypatch.setattr(records, "write", write_and_swap)
+    with pytest.raises(ChangedError):
+        carry_out(root, order(root))
+    assert users_files(root) == {"sub/copy.jpg": NEW, "kept.jpg": COPY, "original.jpg": ORIGINAL}
+    assert states(root) == ["aborted"]
+
+
+def test_a_name_that_is_taken_at_the_last_moment_survives_a_restore(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = carry_out(root, order(root))
+    put_out = vault.Folders.put_out
+
+    def put_out_late(folders: vault.Folders, record_id: str, folder_fd: int, name: bytes) -> None:
+        if name == b"copy.jpg":
+            (root / "sub/copy.jpg").write_bytes(NEW)
+        put_out(folders, record_id, folder_fd, name)
+
+    monkeypatch.setattr(vault.Folders, "put_out", put_out_late)
+    restored = Quarantine(root).restore(moved.record.id)
+    assert restored.path == restored.record.restored_to == b"sub/copy.jpg.restored-1"
+    assert users_files(root) == {"sub/copy.jpg": NEW, "sub/copy.jpg.restored-1": COPY, "original.jpg": ORIGINAL}
+
+
+@pytest.mark.usefixtures("never_taken")
+def test_a_file_is_not_its_own_original(root: Path) -> None:
+    wanted = replace(order(root), original_path=b"sub/copy.jpg")
+    wanted = replace(wanted, original_sha256=wanted.sha256)
+    with pytest.raises(NotMovableError, match="one file"):
+        carry_out(root, wanted)
+    assert quarantined(root) == []
+
+
+@pytest.mark.parametrize(
+    "make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("x"), lambda path: path.write_bytes(NEW)]
+)
+@pytest.mark.parametrize("taken", [False, True])
+def test_what_takes_the_name_at_the_last_moment_goes_back(
+    root: Path, between: Between, make: Callable[[Path], object], taken: bool
+) -> None:
+    path, wanted = root / "sub/copy.jpg", order(root)
+
+    def swap() -> None:
+        path.rename(root / "kept.jpg")
+        make(path)
+
+    between(swap)
+    fsync = os.fsync
+    seen: list[int] = []
+
+    def take_the_name_again(fd: int) -> None:
+        fsync(fd)
+        if taken and not seen and quarantined(root):
+            seen.append(fd)
+            path.write_bytes(b"third")
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(ChangedError):
+        patch.setattr(os, "fsync", take_the_name_again)
+        carry_out(root, wanted)
+    assert quarantined(root) == []
+    assert (root / "kept.jpg").read_bytes() == COPY
+    back = path.with_name("copy.jpg.restored-1") if taken else path
+    assert os.path.lexists(back)
+    assert not back.is_file() or back.read_bytes() == NEW
+    assert not taken or path.read_bytes() == b"third"
+    assert states(root) == ["aborted"]
+
+
+@pytest.mark.parametrize("lose", [os.unlink, lambda path: path.write_bytes(NEW), lambda path: os.truncate(path, 5)])
+def test_the_copy_goes_back_when_the_original_is_lost_meanwhile(
+    root: Path,
+    between: Between,
+    lose: Callable[[Path], object],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Without leases, as nothing else would let the original be written here.
+    monkeypatch.setattr(kernel, "_take_lease", lambda fd: False)
+    between(lambda: lose(root / "original.jpg"))
+    with pytest.raises(ChangedError):
+        carry_out(root, order(root))
+    assert (root / "sub/copy.jpg").read_bytes() == COPY
+    assert quarantined(root) == []
+
+
+@pytest.mark.parametrize("name", ["sub/copy.jpg", "original.jpg"])
+def test_a_file_that_is_open_for_writing_stays(root: Path, name: str) -> None:
+    wanted = order(root)
+    with (root / name).open("r+b"), pytest.raises(ChangedError, match="is being written"):
+        carry_out(root, wanted)
+    assert carry_out(root, wanted).record.state == "quarantined"
+
+
+@pytest.mark.parametrize("name", ["sub/copy.jpg", "original.jpg"])
+def test_a_writer_that_comes_meanwhile_finds_the_file_at_its_place(root: Path, between: Between, name: str) -> None:
+    def write() -> None:
+        with (root / name).open("r+b") as file:
+            file.write(NEW)
+
+    writer = threading.Thread(target=write)
+
+    def come() -> None:
+        writer.start()
+        time.sleep(0.3)  # it now waits for the lease, with the path already looked up
+
+    between(come)
+    raised: list[BaseException] = []
+
+    def move() -> None:
+        with contextlib.suppress(ChangedError):
+            carry_out(root, order(root))
+            raised.append(AssertionError("moved"))
+
+    # In another thread, as only the main one could handle the signal of a lease.
+    mover = threading.Thread(target=move)
+    mover.start()
+    mover.join()
+    writer.join()
+    assert not raised
+    assert (root / name).read_bytes()[: len(NEW)] == NEW
+    assert quarantined(root) == []
+
+
+@contextlib.contextmanager
+def mounted(*arguments: str) -> Iterator[None]:
+    done = subprocess.run(["mount", *arguments], capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip("mounting is not permitted here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", arguments[-1]], check=True)
+
+
+@pytest.mark.parametrize("kind", ["tmpfs", "bind", "file"])
+def test_other_mounts_are_refused(root: Path, tmp_path: Path, kind: str) -> None:
+    (tmp_path / "outside").mkdir()
+    at = {
+        "tmpfs": ("-t", "tmpfs", "none", str(root / "sub")),
+        "bind": ("--bind", str(tmp_path / "outside"), str(root / "sub")),
+        "file": ("--bind", str(root / "sub/copy.jpg"), str(root / "sub/copy.jpg")),
+    }[kind]
+    with mounted(*at):
+        if kind != "file":
+            (root / "sub/copy.jpg").write_bytes(COPY)
+        with pytest.raises(NotMovableError):
+            carry_out(root, order(root))
+        assert (root / "sub/copy.jpg").read_bytes() == COPY
+    assert quarantined(root) == []
+    assert states(root) == []
+
+
+def test_a_read_only_root_is_named_with_what_to_do(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    with mounted("-t", "tmpfs", "-o", "ro", "none", str(root)), pytest.raises(QuarantineError, match="action: flag"):
+        Quarantine(root).prepare()
+
+
+def test_a_vanished_quarantine_is_a_fault(root: Path) -> None:
+    wanted = order(root)
+    (root / ".twinwatch").rename(root.parent / "gone")
+    with pytest.raises(QuarantineFaultError, match="still mounted"):
+        carry_out(root, wanted)
+    assert list(Quarantine(root).records()) == []
+
+
+def test_prepare_refuses_what_is_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / ".twinwatch").symlink_to("elsewhere")
+    with pytest.raises(QuarantineError, match="remove it"):
+        Quarantine(tmp_path).prepare()
+    (tmp_path / ".twinwatch").unlink()
+    (tmp_path / ".twinwatch").mkdir(0o777)
+    Quarantine(tmp_path).prepare()
+    assert (tmp_path / ".twinwatch").stat().st_mode & 0o777 == 0o700
+    with pytest.raises(QuarantineError, match="cannot have a quarantine"):
+        Quarantine(tmp_path / "missing").prepare()
+    if os.geteuid() == 0:
+        os.chown(tmp_path / ".twinwatch", 1234, -1)
+        with pytest.raises(QuarantineError, match="belongs to uid 1234"):
+            Quarantine(tmp_path).prepare()
+
+
+def test_a_file_system_without_any_safe_way_back_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(kernel, "rename_no_replace", refuse)
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(QuarantineError, match="action: flag"):
+        Quarantine(root).prepare()
+
+
+@pytest.mark.parametrize("path", [b"../x", b"/x", b"sub//copy.jpg", b".twinwatch/lock", b"", b"sub/./copy.jpg"])
+def test_paths_that_leave_the_tree_are_refused(root: Path, path: bytes) -> None:
+    with pytest.raises(QuarantineError, match="not a path"):
+        carry_out(root, replace(order(root), path=path))
+
+
+def test_ids_are_used_once(root: Path) -> None:
+    wanted = order(root)
+    carry_out(root, wanted)
+    (root / "sub/copy.jpg").write_bytes(NEW)
+    with pytest.raises(QuarantineError, match="used before"):
+        carry_out(root, replace(order(root), id=wanted.id))
+    with pytest.raises(QuarantineError, match="not a quarantine id"):
+        Quarantine(root).restore("../../original.jpg")
+    with pytest.raises(QuarantineError, match="nothing with id"):
+        Quarantine(root).restore("0" * 32)
+
+
+def test_recovery_leaves_alone_what_it_cannot_interpret(root: Path) -> None:
+    moved = carry_out(root, order(root))
+    private = root / ".twinwatch/quarantine"
+    (private / "info" / f"{moved.record.id}.json").write_text('{"version": 99}')
+    (private / "info" / "notes.txt").write_text("an admin was here")
+    (private / "files" / "found").write_bytes(NEW)
+    (private / "info" / f"{'1' * 32}.tmp").write_text("{")
+    found = {recovered.id: recovered for recovered in Quarantine(root).recover()}
+    assert {key: value.outcome for key, value in found.items()} == {
+        moved.record.id: "unreadable",
+        "notes.txt": "unreadable",
+        "found": "stray",
+    }
+    assert all(recovered.needs_person for recovered in found.values())
+    assert {path.read_bytes() for path in quarantined(root)} == {COPY, NEW}
+    assert {path.name for path in (private / "info").iterdir()} == {"notes.txt", f"{moved.record.id}.json"}
+    assert list(Quarantine(root).records()) == []
+
+
+def test_recovery_puts_back_what_was_written_late(root: Path) -> None:
+    moved = carry_out(root, order(root))
+    with (root / os.fsdecode(moved.quarantined_to)).open("ab") as late:
+        late.write(NEW)
+    (recovered,) = Quarantine(root).recover()
+    assert recovered.outcome == "put back"
+    assert states(root) == ["aborted"]  # nobody asked for it, so it may be judged again
+    assert (root / "sub/copy.jpg").read_bytes() == COPY + NEW
+    assert Quarantine(root).recover() == []
+
+
+def test_recovery_names_what_was_taken_out_by_hand(root: Path) -> None:
+    moved = carry_out(root, order(root))
+    (root / os.fsdecode(moved.quarantined_to)).rename(root / "taken.jpg")
+    (recovered,) = Quarantine(root).recover()
+    assert (recovered.outcome, recovered.needs_person) == ("missing", True)
+    assert Quarantine(root).recover() == []
+
+
+def test_one_of_two_restores_wins(root: Path) -> None:
+    wanted = replace(order(root), id=driver.ID)
+    carry_out(root, wanted)
+    command = [sys.executable, "-I", str(driver.__file__), "restore", "native", str(root), "sub/copy.jpg"]
+    running = [subprocess.Popen(command) for _ in range(4)]
+    assert sorted(process.wait() for process in running) == [driver.DONE] + [driver.REFUSED] * 3
+    assert users_files(root) == {"sub/copy.jpg": COPY, "original.jpg": ORIGINAL}
+
+
+def test_a_lock_that_is_held_too_long_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vault, "_LOCK_WAIT_S", 0.1)
+    wanted = order(root)
+    with vault.locked(root, no_replace=None), pytest.raises(BusyError):
+        carry_out(root, wanted)
+    assert (root / "sub/copy.jpg").read_bytes() == COPY
+
+
+def _swap(path: Path, new: bytes) -> None:
+    beside = path.with_suffix(".part")
+    beside.write_bytes(new)
+    beside.replace(path)
+
+
+def _rewrite(path: Path, new: bytes) -> None:
+    with path.open("r+b") as file:
+        file.write(new)
+        file.truncate()
+
+
+def _append(path: Path, new: bytes) -> None:
+    with path.open("ab") as file:
+        time.sleep(0.001)
+        file.write(new)
+
+
+def _unlink(path: Path, new: bytes) -> None:
+    path.unlink()
+
+
+@pytest.mark.parametrize("name", ["sub/copy.jpg", "original.jpg"])
+@pytest.mark.parametrize("act", [_swap, _rewrite, _append, _unlink])
+@pytest.mark.parametrize("leases", [True, False])
+def test_races_lose_and_misplace_nothing(
+    root: Path, act: Callable[[Path, bytes], None], name: str, leases: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not leases:
+        monkeypatch.setattr(kernel, "_take_lease", lambda fd: False)
+    quarantine, random_ = Quarantine(root), random.Random(7)
+    outcomes: Counter[str] = Counter()
+    move_s = 0.05
+    for number in range(RACES // 16 + 1):
+        (root / "sub/copy.jpg").write_bytes(COPY)
+        (root / "original.jpg").write_bytes(ORIGINAL)
+        new, wanted = b"%d" % number + NEW, order(root)
+        acted: list[bool] = []
+
+        def user(new: bytes, acted: list[bool], delay_s: float) -> None:
+            time.sleep(delay_s)
+            # Who comes after the move finds no file, as after any rename.
+            with contextlib.suppress(FileNotFoundError):
+                act(root / name, new)
+                acted.append(True)
+
+        with (root / "original.jpg").open("rb") as original:
+            thread = threading.Thread(target=user, args=(new, acted, random_.random() * move_s * 1.2))
+            thread.start()
+            started_s = time.monotonic()
+            with contextlib.suppress(ChangedError):
+                quarantine.move(wanted, original.fileno())
+                # Where the user came too late, aim at the time that a move takes now.
+                move_s = time.monotonic() - started_s
+            thread.join()
+        # Without leases, what a writer with the file open wrote after the move goes home now.
+        quarantine.recover()
+        held, files = [path.read_bytes() for path in quarantined(root)], users_files(root)
+        outcomes[f"{'moved' if held else 'stayed'}, {'acted' if acted else 'came late'}"] += 1
+        assert held in ([], [COPY])
+        assert set(files) <= {"sub/copy.jpg", "original.jpg"}
+        if not held and not (act is _unlink and name == "sub/copy.jpg" and acted):
+            assert "sub/copy.jpg" in files
+        if acted and act is not _unlink:
+            assert files[name].endswith(new)
+        for record in quarantine.records():
+            if record.state == "quarantined":
+                (root / "sub/copy.jpg").unlink(missing_ok=True)
+                assert quarantine.restore(record.id).path == b"sub/copy.jpg"
+        shutil.rmtree(root / ".twinwatch")
+        quarantine = Quarantine(root)
+        quarantine.prepare()
+    print(f"{act.__name__} {name} leases={leases}: {dict(outcomes)}")
