@@ -1,0 +1,182 @@
+"""One picture laid on another and compared window by window, at any size; `verify` says what that is evidence of.
+
+Windows are compared by normalised cross-correlation (Lewis 1995), which brightness and contrast leave alone, after the
+sharper picture has been blurred to the other's sharpness. Pure, and never an error: what cannot be compared is empty.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from twinwatch.align import Placement, shrink
+
+Pixels = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+_SEEN = 0.995  # share of a window that the copy must cover; a turned edge leaves a hair of rounding
+_FEW = 12  # with fewer windows, a fit or a median says nothing
+_FITS = 0.6  # correlation from which a window's shift is believed
+_CRISP = 0.85  # the quantile of windows that tells what a picture resolves: text on a soft ground is a minority
+_EVEN = 1.1  # this close, two pictures count as equally sharp
+_EVEN_SIGMAS = (0.5, 0.8, 1.2, 1.7, 2.4, 3.4, 4.8)  # blurs tried, in pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Where and how finely to compare: at `side` pixels, in windows of two by two cells, `reach` pixels astray."""
+
+    side: int
+    cell: int
+    reach: int
+    texture: float  # standard deviation in grey levels from which a window shows something
+    smooth: float = 0.0  # blur of both pictures, in pixels
+    sigmas: int = 4  # how many blurs to try for one sharpness; beyond the first few a smaller side shows as much
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Agreement of an original and the copy laid on it: maps [rows, columns] of overlapping windows."""
+
+    grid: Grid
+    placement: Placement
+    whole: Mask  # the copy covers all of the window
+    likeness: Floats  # -1..1, at the best shift
+    shift_x: Floats  # that shift, in pixels of the grid's side
+    shift_y: Floats
+    mean: Floats
+    copy_mean: Floats
+    deviation: Floats
+    copy_deviation: Floats
+    sharpness: float  # of the copy, the original's being 1
+    detail: float  # of the blurrier picture: gradient for each grey level of deviation, in its crisper windows
+    even: bool  # a slight blur of the sharper picture made up the difference
+
+    @property
+    def either(self) -> Mask:
+        return self.whole & (np.maximum(self.deviation, self.copy_deviation) >= self.grid.texture)
+
+    @property
+    def both(self) -> Mask:
+        return self.whole & (np.minimum(self.deviation, self.copy_deviation) >= self.grid.texture)
+
+
+def correlate(placement: Placement, grey: Pixels, copy_grey: Pixels, grid: Grid) -> Windows:
+    """Lay the copy on the original, bring both to one sharpness, and correlate every window at its best shift."""
+    base, laid, inside = lay(placement, grey, copy_grey, grid.side)
+    height, width = base.shape
+    cell, reach = grid.cell, grid.reach
+    if min(height, width) < 2 * cell:
+        none = np.zeros((1, 1), np.float32)
+        return Windows(grid, placement, none > 0, none, none, none, none, none, none, none, 1.0, 0.0, True)
+    whole = cells(inside, cell) > _SEEN
+    base, laid, sharpness, detail, even = _evenly_sharp(base, laid, whole, grid)
+    if grid.smooth:
+        base, laid = _blurred(base, grid.smooth), _blurred(laid, grid.smooth)
+    mean, variance = _moments(base, cell)
+    copy_mean, copy_variance = _moments(laid, cell)
+    # Replicated, so that a window at the edge may still agree at a shift.
+    border = (reach, reach, reach, reach)
+    padded = np.asarray(cv2.copyMakeBorder(laid, *border, cv2.BORDER_REPLICATE), np.float32)
+    likeness = np.full(mean.shape, -1, np.float32)
+    shift_x, shift_y = np.zeros_like(mean), np.zeros_like(mean)
+    span = range(-reach, reach + 1)
+    # Nearest first, so that equal agreement counts as the smaller shift.
+    for x, y in sorted(((x, y) for x in span for y in span), key=lambda step: (step[0] ** 2 + step[1] ** 2, step)):
+        moved = np.ascontiguousarray(padded[reach + y : reach + y + height, reach + x : reach + x + width])
+        moved_mean, moved_variance = _moments(moved, cell)
+        covariance = cells(base * moved, cell) - mean * moved_mean
+        now = covariance / np.sqrt(np.maximum(variance * moved_variance, 1.0))
+        better = now > likeness + 1e-3
+        likeness = np.where(better, now, likeness)
+        shift_x, shift_y = np.where(better, np.float32(x), shift_x), np.where(better, np.float32(y), shift_y)
+    return Windows(
+        grid, placement, whole, likeness, shift_x, shift_y,
+        mean, copy_mean, np.sqrt(variance), np.sqrt(copy_variance), sharpness, detail, even,
+    )  # fmt: skip
+
+
+def refined(windows: Windows) -> Placement | None:
+    """Correct the placement by the shifts at which windows agreed best, fitted as one affine map."""
+    sure = windows.both & (windows.likeness >= _FITS)
+    if int(sure.sum()) < _FEW:
+        return None
+    grid, placement = windows.grid, windows.placement
+    rows, columns = np.nonzero(sure)
+    here = (np.stack([columns, rows], axis=1) + 1.0) * grid.cell  # [n, 2], centres of windows
+    there = here + np.stack([windows.shift_x[sure], windows.shift_y[sure]], axis=1)
+    # OpenCV seeds this RANSAC itself, with the same number each time.
+    affine, _ = cv2.estimateAffine2D(
+        there.astype(np.float32), here.astype(np.float32), method=cv2.RANSAC, ransacReprojThreshold=1.0
+    )
+    if affine is None:
+        return None
+    longest = max(placement.original_size)
+    scale = np.diag([longest / min(grid.side, longest)] * 2 + [1.0])
+    step = np.vstack([affine, [0, 0, 1.0]])
+    corrected = replace(placement, matrix=scale @ step @ np.linalg.inv(scale) @ placement.matrix)
+    return corrected if corrected.plausible(whole=True) else None
+
+
+def cells(values: Floats, cell: int) -> Floats:
+    """Means over windows of two by two cells, one a cell: [H, W] -> [H // cell - 1, W // cell - 1]."""
+    rows, columns = values.shape[0] // cell, values.shape[1] // cell
+    small = cv2.resize(values[: rows * cell, : columns * cell], (columns, rows), interpolation=cv2.INTER_AREA)
+    pairs = small[:-1] + small[1:]
+    return np.asarray((pairs[:, :-1] + pairs[:, 1:]) / 4, dtype=np.float32)
+
+
+def _moments(values: Floats, cell: int) -> tuple[Floats, Floats]:
+    mean = cells(values, cell)
+    return mean, np.maximum(cells(values * values, cell) - mean * mean, 0)
+
+
+def lay(placement: Placement, plane: Pixels, copy_plane: Pixels, side: int) -> tuple[Floats, Floats, Floats]:
+    """The original at `side`, the copy laid on it, and where the copy covers it: each [h, w]."""
+    base = shrink(plane, side)
+    factor = base.shape[1] / plane.shape[1], base.shape[0] / plane.shape[0]
+    # Reduced by area to the grain of the original first, since the warp itself would skip pixels.
+    grain = float(np.sqrt(abs(np.linalg.det(placement.matrix[:2, :2])))) * factor[0]
+    source = shrink(copy_plane, max(1, round(max(copy_plane.shape) * min(1.0, grain))))
+    copy_factor = source.shape[1] / copy_plane.shape[1], source.shape[0] / copy_plane.shape[0]
+    matrix, size = placement.at_scale(factor, copy_factor)[:2], (base.shape[1], base.shape[0])
+    laid = cv2.warpAffine(source, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    inside = cv2.warpAffine(np.ones(source.shape, np.float32), matrix, size, flags=cv2.INTER_LINEAR)
+    # Centred on zero, where sums of squares in float32 keep their digits.
+    return base.astype(np.float32) - 128, laid.astype(np.float32) - 128, np.asarray(inside, np.float32)
+
+
+def _evenly_sharp(base: Floats, laid: Floats, whole: Mask, grid: Grid) -> tuple[Floats, Floats, float, float, bool]:
+    """Blur the sharper picture to the other's sharpness; also the sharpness, detail and evenness of `Windows`."""
+    ours, theirs = _detail(base, grid.cell), _detail(laid, grid.cell)  # [rows, columns]
+    seen = whole & (ours[1] >= grid.texture) & (theirs[1] >= grid.texture)
+    if int(seen.sum()) < _FEW:
+        return base, laid, 1.0, 0.0, True
+    # The median window: a caption or a logo says nothing about the picture under it.
+    sharpness = float(np.median(theirs[0][seen] / ours[0][seen]))
+    detail = float(min(np.quantile(detail[seen], _CRISP) for detail in (ours[0], theirs[0])))
+    sharper, target = (base, theirs[0]) if sharpness < 1 else (laid, ours[0])
+    excess, blurred = max(sharpness, 1 / sharpness), sharper
+    for sigma in _EVEN_SIGMAS[: grid.sigmas]:
+        if excess <= _EVEN:
+            break
+        blurred = _blurred(sharper, sigma)
+        excess = float(np.median(_detail(blurred, grid.cell)[0][seen] / target[seen]))
+    return (*((blurred, laid) if sharpness < 1 else (base, blurred)), sharpness, detail, excess <= _EVEN)
+
+
+def _detail(plane: Floats, cell: int) -> tuple[Floats, Floats]:
+    """Gradient for each grey level of deviation, window by window, and the deviation: each [rows, columns]."""
+    across = cv2.Sobel(plane, cv2.CV_32F, 1, 0, ksize=1)
+    down = cv2.Sobel(plane, cv2.CV_32F, 0, 1, ksize=1)
+    power = np.sqrt(cells(across * across + down * down, cell))
+    deviation = np.asarray(np.sqrt(_moments(plane, cell)[1]), np.float32)
+    return np.asarray(np.maximum(power, 1e-3) / np.maximum(deviation, 1e-3), np.float32), deviation
+
+
+def _blurred(plane: Floats, sigma: float) -> Floats:
+    return np.asarray(cv2.GaussianBlur(plane, (0, 0), sigma), np.float32)

@@ -1,0 +1,249 @@
+"""Evidence on generated pictures: edits of one are copies, strangers and other figures on the same form are not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from twinwatch.verify import compare
+
+Pixels = NDArray[np.uint8]
+Edit = Callable[[Pixels], Pixels]
+
+COPY = 0.6
+
+
+def photo(seed: int, width: int = 320, height: int = 240) -> Pixels:
+    """Noise at several scales, as in leaves and cloth, with shapes of plain colour over it."""
+    rng = np.random.default_rng(seed)
+    picture = np.zeros((height, width, 3), np.float32)
+    for cells, strength in ((4, 60.0), (12, 40.0), (40, 25.0), (110, 15.0)):
+        rough = rng.normal(0, strength, (cells, cells, 3)).astype(np.float32)
+        picture += cv2.resize(rough, (width, height), interpolation=cv2.INTER_CUBIC)
+    picture += 128
+    for _ in range(12):
+        colour = tuple(float(level) for level in rng.integers(20, 235, 3))
+        centre = int(rng.integers(0, width)), int(rng.integers(0, height))
+        axes = int(rng.integers(8, 40)), int(rng.integers(8, 40))
+        cv2.ellipse(picture, centre, axes, float(rng.integers(0, 180)), 0, 360, colour, -1)
+    return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+def receipt(figures: int, lines: int = 26) -> Pixels:
+    """One form of one shop: the same words in the same places, with figures of their own."""
+    words, rng = np.random.default_rng(7), np.random.default_rng(figures)
+    page = np.full((1000, 620, 3), 248, np.uint8)
+    for line in range(lines):
+        item = "".join(chr(letter) for letter in words.integers(65, 91, 16))
+        price = f"{rng.integers(10, 9999) / 100:8.2f}" if line % 2 else ""
+        text = f"{item} {price}"
+        cv2.putText(page, text, (40, 60 + line * 34), cv2.FONT_HERSHEY_SIMPLEX, 0.7, (25, 25, 25), 2, cv2.LINE_AA)
+    return page
+
+
+def jpeg(quality: int) -> Edit:
+    def edit(picture: Pixels) -> Pixels:
+        _, stored = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        return np.asarray(cv2.imdecode(stored, cv2.IMREAD_COLOR), np.uint8)
+
+    return edit
+
+
+def blur(share: float) -> Edit:
+    return lambda picture: np.asarray(cv2.GaussianBlur(picture, (0, 0), picture.shape[1] * share), np.uint8)
+
+
+def shift(picture: Pixels) -> Pixels:
+    moved = np.zeros_like(picture)
+    down, right = picture.shape[0] // 10, picture.shape[1] // 10
+    moved[down:, right:] = picture[:-down, :-right]
+    return moved
+
+
+def turn(degrees: float) -> Edit:
+    def edit(picture: Pixels) -> Pixels:
+        height, width = picture.shape[:2]
+        matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1)
+        return np.asarray(cv2.warpAffine(picture, matrix, (width, height)), np.uint8)
+
+    return edit
+
+
+def crop(share: float) -> Edit:
+    def edit(picture: Pixels) -> Pixels:
+        down, right = int(picture.shape[0] * share / 2), int(picture.shape[1] * share / 2)
+        return picture[down:-down, right:-right]
+
+    return edit
+
+
+def half(picture: Pixels) -> Pixels:
+    return np.asarray(cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def levels(gain: float, lift: float) -> Edit:
+    return lambda picture: np.clip(picture * gain + lift, 0, 255).astype(np.uint8)
+
+
+def grey(picture: Pixels) -> Pixels:
+    return np.repeat(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[:, :, None], 3, axis=2).astype(np.uint8)
+
+
+def border(picture: Pixels) -> Pixels:
+    return np.pad(picture, ((32, 32), (32, 32), (0, 0)), constant_values=255)
+
+
+def caption(picture: Pixels) -> Pixels:
+    captioned = picture.copy()
+    top = picture.shape[0] * 7 // 8
+    captioned[top:] = 0
+    scale = picture.shape[0] / 400
+    place = (picture.shape[1] // 8, picture.shape[0] - picture.shape[0] // 30)
+    cv2.putText(captioned, "when you see it", place, cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), 1, cv2.LINE_AA)
+    return captioned
+
+
+EDITS: dict[str, tuple[Edit, str]] = {
+    "exact": (lambda picture: picture, "recompressed"),
+    "blur 1%": (blur(0.01), "blurred"),
+    "blur 2.5%": (blur(0.025), "blurred"),
+    "shift": (shift, "shifted"),
+    "rotate 180": (lambda picture: picture[::-1, ::-1], "rotated 180"),
+    "rotate 90": (np.rot90, "rotated 90"),
+    "rotate 5": (turn(5), "rotated 5"),
+    "mirror": (lambda picture: picture[:, ::-1], "flipped"),
+    "upside down": (lambda picture: picture[::-1], "upside down"),
+    "half": (half, "resized"),
+    "jpeg 30": (jpeg(30), "recompressed"),
+    "jpeg 10": (jpeg(10), "recompressed"),
+    "crop 10%": (crop(0.1), "cropped"),
+    "crop 20%": (crop(0.2), "cropped"),
+    "brighter": (levels(1.25, 0), "brightness or contrast"),
+    "contrast": (levels(1.3, -38), "brightness or contrast"),
+    "grey": (grey, "grey"),
+    "border": (border, "bordered"),
+    "caption": (caption, "captioned"),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edited_photo_is_a_copy_and_the_edit_is_named(name: str) -> None:
+    edit, word = EDITS[name]
+    found = compare(photo(1), edit(photo(1)))
+    assert found.score >= COPY
+    assert found.edit == word
+
+
+@pytest.mark.parametrize("name", [name for name in EDITS if name not in ("blur 2.5%", "grey")])
+def test_an_edited_document_is_a_copy(name: str) -> None:
+    assert compare(receipt(1), EDITS[name][0](receipt(1))).score >= COPY
+
+
+@pytest.mark.parametrize("name", ["mirror", "crop 20%", "shift", "half", "blur 1%"])
+def test_the_edited_picture_may_have_come_first(name: str) -> None:
+    edit, _ = EDITS[name]
+    assert compare(edit(photo(2)), photo(2)).score >= COPY
+
+
+@pytest.mark.parametrize("edit", [crop(0.1), blur(0.01), jpeg(10), shift], ids=["crop", "blur", "jpeg", "shift"])
+def test_strangers_are_no_copies(edit: Edit) -> None:
+    for seed in range(10, 14):
+        assert compare(photo(seed), edit(photo(seed + 20))).score < COPY / 2
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [lambda page: page, jpeg(10), half, crop(0.1), blur(0.01), blur(0.025), turn(5)],
+    ids=["as it is", "jpeg", "half", "crop", "blur 1%", "blur 2.5%", "turned"],
+)
+def test_other_figures_on_the_same_form_are_no_copy(edit: Edit) -> None:
+    for figures in (2, 3):
+        assert compare(receipt(1), edit(receipt(figures))).score < COPY
+
+
+def test_one_other_figure_on_a_page_is_no_copy() -> None:
+    changed = receipt(1)
+    changed[408:442] = receipt(2)[408:442]
+    assert not np.array_equal(changed, receipt(1))
+    assert compare(receipt(1), changed).score < COPY
+
+
+def test_forms_blurred_or_shrunk_beyond_reading_are_no_copies() -> None:
+    for edit in (blur(0.01), lambda page: half(half(page))):
+        assert compare(edit(receipt(1)), edit(receipt(2))).score < COPY
+
+
+def test_two_receipts_on_one_desk_are_no_copies() -> None:
+    def on_desk(page: Pixels) -> Pixels:
+        desk = cv2.resize(photo(3), (1000, 1400))
+        desk[200:1200, 190:810] = page
+        return np.asarray(cv2.resize(desk, (731, 1024), interpolation=cv2.INTER_AREA), np.uint8)
+
+    assert compare(on_desk(receipt(1)), on_desk(receipt(2))).score < COPY
+    assert compare(on_desk(receipt(1)), jpeg(30)(on_desk(receipt(1)))).score >= COPY
+
+
+def test_another_subject_before_the_same_background_is_no_copy() -> None:
+    first, second = photo(4), photo(4)
+    first[60:190, 90:230] = photo(5)[60:190, 90:230]
+    second[60:190, 90:230] = photo(6)[60:190, 90:230]
+    assert compare(first, second).score < COPY
+
+
+def test_a_logo_on_a_photo_leaves_it_a_copy() -> None:
+    marked = photo(7)
+    cv2.rectangle(marked, (250, 10), (310, 50), (255, 255, 255), -1)
+    cv2.putText(marked, "LOGO", (254, 38), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (200, 0, 0), 2)
+    assert compare(photo(7), marked).score >= COPY
+
+
+def test_the_same_thing_in_another_colour_is_no_copy() -> None:
+    def dressed(hue: int) -> Pixels:
+        hsv = cv2.cvtColor(grey(photo(8)), cv2.COLOR_RGB2HSV)
+        hsv[50:200, 80:240, 0], hsv[50:200, 80:240, 1] = hue, 180
+        return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), np.uint8)
+
+    assert compare(dressed(5), dressed(110)).score < COPY
+    assert compare(dressed(5), levels(1.2, 0)(dressed(5))).score >= COPY
+    assert compare(dressed(5), grey(dressed(5))).score >= COPY
+
+
+SHAPES = [(1, 1), (1, 300), (300, 1), (2, 2), (7, 5), (15, 16), (17, 1024), (1024, 3), (64, 64), (500, 20)]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_no_shape_and_no_content_raises(shape: tuple[int, int]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    blank, black = np.full((*shape, 3), 255, np.uint8), np.zeros((*shape, 3), np.uint8)
+    lone = black.copy()
+    lone[shape[0] // 2, shape[1] // 2] = 255
+    for other in (noise, blank, black, lone, photo(9), receipt(1)):
+        for first, second in ((noise, other), (other, noise), (lone, other), (other, lone), (blank, other)):
+            assert 0 <= compare(first, second).score <= 1
+    assert compare(blank, blank).score == 0
+    assert compare(noise, photo(9)).score < COPY
+
+
+def test_a_view_with_strides_of_its_own_is_read_as_it_looks() -> None:
+    assert compare(photo(1), photo(1)[:, ::-1][:, ::-1]) == compare(photo(1), photo(1))
+
+
+def test_the_answer_does_not_depend_on_what_was_asked_before() -> None:
+    cv2.setRNGSeed(1)
+    first = compare(photo(1), turn(5)(photo(1))), compare(photo(10), photo(11))
+    cv2.setRNGSeed(2)
+    compare(receipt(1), receipt(2))
+    assert (compare(photo(1), turn(5)(photo(1))), compare(photo(10), photo(11))) == first
+
+
+def test_the_pictures_are_not_written_to() -> None:
+    original, copy = photo(1), turn(5)(photo(1))
+    before = original.copy(), copy.copy()
+    original.flags.writeable = copy.flags.writeable = False
+    compare(original, copy)
+    assert np.array_equal(original, before[0])
+    assert np.array_equal(copy, before[1])
