@@ -85,7 +85,9 @@ def load_bundle(folder: Path) -> Bundle:
         text = manifest_path.read_text(encoding="utf-8")
     except FileNotFoundError:
         shipped = ", ".join(sorted(path.name for path in SHIPPED.glob("*") if path.is_dir())) or "none"
-        raise BundleError(f"no bundle at {folder}: bundle.json is missing (shipped ones: {shipped}); {_RETRAIN}") from None
+        raise BundleError(
+            f"no bundle at {folder}: bundle.json is missing (shipped ones: {shipped}); {_RETRAIN}"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise BundleError(f"cannot read {manifest_path}: {error}; {_RETRAIN}") from None
     try:
@@ -96,12 +98,17 @@ def load_bundle(folder: Path) -> Bundle:
         raise BundleError(f"{manifest_path} does not match: {place}: {first['msg']}; {_RETRAIN}") from None
     _require_sha256(folder / "encoder.onnx", manifest.encoder_sha256)
     _require_sha256(folder / "centroids.npy", manifest.centroids_sha256)
-    centroids = np.load(folder / "centroids.npy", allow_pickle=False)
+    try:
+        centroids = np.load(folder / "centroids.npy", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise BundleError(f"{folder / 'centroids.npy'} is no array: {error}; {_RETRAIN}") from None
     if centroids.ndim != 2 or centroids.shape[1] != EMBEDDING_DIM or centroids.dtype != np.float32:
         raise BundleError(
             f"{folder / 'centroids.npy'}: expected float32 [k, {EMBEDDING_DIM}], "
             f"found {centroids.dtype} {list(centroids.shape)}; {_RETRAIN}"
         )
+    if not len(centroids) or not np.isfinite(centroids).all():
+        raise BundleError(f"{folder / 'centroids.npy'}: expected finite centroids, at least one; {_RETRAIN}")
     return Bundle(folder, manifest, centroids)
 
 
