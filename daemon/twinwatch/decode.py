@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import pillow_heif
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from twinwatch.errors import UnreadableError
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "HEIF", "AVIF", "JPEG2000")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "HEIF", "AVIF", "JPEG2000")
 SUFFIXES = (
     "jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff",
     "heic", "heif", "avif", "jp2", "j2k", "jpf", "jpx",
@@ -90,12 +90,15 @@ def _load(data: bytes, size: tuple[int, int], max_megapixels: float, keep_aspect
         if megapixels > max_megapixels:
             raise UnreadableError(f"larger than limits.max_megapixels: {megapixels:.0f} megapixels")
         # Twelve megapixels decode about five times faster at an eighth; draft does nothing to other formats.
-        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+        # Pillow turns TIFFs by itself, size included.
+        turned = kind != "TIFF" and image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
         full = (image.height, image.width) if turned else (image.width, image.height)
         target = _fit(full, max(size)) if keep_aspect else size
         stored = (target[1], target[0]) if turned else target
         image.draft("RGB", (stored[0] * _DRAFT_FACTOR, stored[1] * _DRAFT_FACTOR))
         image.load()
+        if kind == "PNG" and b"IEND" not in data:  # Pillow is content without the end, zlib's checksum included
+            raise UnreadableError("damaged or not supported: image file is truncated")
         upright = ImageOps.exif_transpose(_to_rgb(_shrink(image, stored)))
         small = upright if upright.size == target else upright.resize(target, _RESAMPLING)
         pixels = np.asarray(small, dtype=np.uint8)  # [H, W, 3]
@@ -138,9 +141,11 @@ def _to_eight_bits(values: NDArray[np.generic]) -> NDArray[np.uint8]:
         low, high = float(levels.min()), float(levels.max())
         # Floating-point TIFFs have no agreed range: 0..1 where it fits, else the range that is there.
         if low < 0 or high > 1:
-            levels = (levels - low) / (high - low)
+            levels = (levels - low) / max(high - low, np.finfo(np.float64).tiny)
         return (levels * 255 + 0.5).astype(np.uint8)
-    return np.clip(levels / (257 if levels.max() > 255 else 1), 0, 255).astype(np.uint8)
+    # Mode I holds 32-bit integers, mostly of 16-bit files; small ones are taken for 8-bit levels.
+    sixteen = values.dtype.itemsize == 2 or levels.max() > 255
+    return np.clip(levels / 257 if sixteen else levels, 0, 255).astype(np.uint8)
 
 
 def _keeping_exif(source: Image.Image, image: Image.Image) -> Image.Image:
@@ -150,7 +155,7 @@ def _keeping_exif(source: Image.Image, image: Image.Image) -> Image.Image:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         return "not a picture in a known format"
     text = str(error) or type(error).__name__
     return f"damaged or not supported: {text}"

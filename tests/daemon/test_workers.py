@@ -1,0 +1,333 @@
+"""Real worker processes: what they find, and what becomes of those that crash, hang or swell."""
+
+import contextlib
+import hashlib
+import io
+import os
+import resource
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from paint import paint
+from PIL import Image
+
+from twinwatch.config import Limits
+from twinwatch.decode import decode_exact
+from twinwatch.errors import UnreadableError
+from twinwatch.reader import Identity
+from twinwatch.scanner import folder_of
+from twinwatch.workers import (
+    Align,
+    Changing,
+    Inspect,
+    Nominee,
+    Place,
+    Proof,
+    RootAway,
+    Vanished,
+    WorkerLost,
+    Workers,
+)
+
+MEMORY_MB, PATIENCE_S = 2048, 2
+SIZE = (32, 24)
+
+
+def picture(seed: int, width: int = 320, height: int = 240) -> bytes:
+    buffer = io.BytesIO()
+    paint(seed, width, height).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Workers]:
+    workers = Workers(Limits(workers=1, decode_seconds=60, decode_memory_mb=MEMORY_MB))
+    yield workers
+    workers.close()
+
+
+@pytest.fixture
+def share(tmp_path: Path) -> Path:
+    share = tmp_path / "share"
+    share.mkdir()
+    return share
+
+
+def place(share: Path, name: str) -> Place:
+    return Place(share, folder_of(share), os.fsencode(name))
+
+
+def inspect(share: Path, name: str, known: frozenset[str] = frozenset(), max_bytes: int = 10**7) -> Inspect:
+    return Inspect(place(share, name), known, SIZE, max_bytes, 300)
+
+
+def call(pool: Workers, code: str, **names: object) -> Any:
+    """Evaluate an expression in a worker; builtins can be sent there whatever the tests are called."""
+    task = SimpleNamespace(run=partial(eval, code, {"os": None} | names))
+    return pool.inspect(task).result(60)  # type: ignore[arg-type]
+
+
+# What is found
+
+
+def test_a_picture_is_identified_hashed_and_decoded(pool: Workers, share: Path) -> None:
+    data = picture(1)
+    (share / "a.jpg").write_bytes(data)
+    found = pool.inspect(inspect(share, "a.jpg")).result(60)
+    assert found.identity == Identity.of((share / "a.jpg").stat())
+    assert (found.sha256, found.reason) == (sha256(data), None)
+    assert found.picture is not None
+    assert np.array_equal(found.picture.pixels, decode_exact(data, SIZE, 300).pixels)
+    assert (found.picture.width, found.picture.height, found.picture.format) == (320, 240, "PNG")
+
+
+def test_known_bytes_are_not_decoded(pool: Workers, share: Path) -> None:
+    (share / "a.jpg").write_bytes(b"no picture")
+    found = pool.inspect(inspect(share, "a.jpg", frozenset({sha256(b"no picture")}))).result(60)
+    assert (found.picture, found.reason) == (None, None)
+
+
+def test_what_is_no_picture_is_found_with_its_hash_and_the_reason(pool: Workers, share: Path) -> None:
+    (share / "a.jpg").write_bytes(b"no picture")
+    found = pool.inspect(inspect(share, "a.jpg")).result(60)
+    assert (found.sha256, found.reason) == (sha256(b"no picture"), "not a picture in a known format")
+
+
+def test_a_file_above_the_limit_is_hashed_and_refused(pool: Workers, share: Path) -> None:
+    data = picture(1)
+    (share / "a.jpg").write_bytes(data)
+    found = pool.inspect(inspect(share, "a.jpg", max_bytes=len(data) - 1)).result(60)
+    assert found.sha256 == sha256(data)
+    assert "limits.max_file_mb" in str(found.reason)
+
+
+def test_a_file_that_is_not_there_has_vanished(pool: Workers, share: Path) -> None:
+    (share / "file").write_bytes(b"x")
+    for name in ("none.jpg", "none/a.jpg", "file/a.jpg"):
+        with pytest.raises(Vanished):
+            pool.inspect(inspect(share, name)).result(60)
+
+
+def test_what_is_no_regular_file_has_vanished_and_nothing_hangs(pool: Workers, share: Path) -> None:
+    os.mkfifo(share / "fifo.jpg")
+    (share / "folder.jpg").mkdir()
+    (share / "real.jpg").write_bytes(picture(1))
+    (share / "link.jpg").symlink_to("real.jpg")
+    (share / "linked").symlink_to(".")
+    for name in ("fifo.jpg", "folder.jpg", "link.jpg", "linked/real.jpg"):
+        with pytest.raises(Vanished):
+            pool.inspect(inspect(share, name)).result(60)
+
+
+def test_a_root_that_is_gone_or_replaced_is_away(pool: Workers, share: Path) -> None:
+    (share / "a.jpg").write_bytes(picture(1))
+    task = inspect(share, "a.jpg")
+    share.rename(share.with_name("old"))
+    with pytest.raises(RootAway):
+        pool.inspect(task).result(60)
+    share.mkdir()
+    (share / "a.jpg").write_bytes(picture(1))
+    with pytest.raises(RootAway, match="another folder"):
+        pool.inspect(task).result(60)
+
+
+def test_a_file_that_changes_while_it_is_read_is_changing(share: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process, as the moment has to be met."""
+    path = share / "a.jpg"
+    path.write_bytes(picture(1))
+    pread = os.pread
+
+    def change(fd: int, count: int, offset: int) -> bytes:
+        os.utime(path, ns=(1, offset + 2))
+        return pread(fd, count, offset)
+
+    monkeypatch.setattr(os, "pread", change)
+    with pytest.raises(Changing):
+        inspect(share, "a.jpg").run()
+
+
+def test_a_file_that_may_not_be_read_is_unreadable(share: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from twinwatch import workers
+
+    (share / "a.jpg").write_bytes(b"x")
+
+    def refuse(*_: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(workers, "open_beneath", refuse)
+    with pytest.raises(UnreadableError, match="Permission denied: the daemon's user may not read it"):
+        inspect(share, "a.jpg").run()
+
+
+# Evidence
+
+
+def nominee(share: Path, name: str, data: bytes) -> Nominee:
+    (share / name).write_bytes(data)
+    return Nominee(place(share, name), sha256(data))
+
+
+def test_the_first_original_with_evidence_is_named(pool: Workers, share: Path) -> None:
+    smaller = io.BytesIO()
+    Image.open(io.BytesIO(picture(1))).resize((240, 180)).save(smaller, "JPEG", quality=80)
+    copy = nominee(share, "copy.jpg", smaller.getvalue())
+    stranger, original = nominee(share, "b.png", picture(2)), nominee(share, "a.png", picture(1))
+    proof = pool.align(Align(copy, (stranger, original), 0.6, 10**7, 300))
+    assert isinstance(proof, Proof)
+    assert proof.number == 1
+    assert proof.evidence.score >= 0.6
+    assert pool.align(Align(copy, (stranger,), 0.6, 10**7, 300)) is None
+    assert pool.align(Align(copy, (), 0.6, 10**7, 300)) is None
+
+
+def test_an_original_that_is_not_what_it_was_is_none(pool: Workers, share: Path) -> None:
+    data = picture(1)
+    copy = nominee(share, "copy.png", data)
+    gone, changed, broken, good = (nominee(share, name, data) for name in ("gone", "changed", "broken", "good"))
+    (share / "gone").unlink()
+    (share / "changed").write_bytes(data + b"x")
+    broken = nominee(share, "broken", b"no picture")
+    proof = pool.align(Align(copy, (gone, changed, broken, good), 0.6, 10**7, 300))
+    assert proof is not None
+    assert proof.number == 3
+
+
+def test_a_copy_that_is_not_what_it_was_is_told(pool: Workers, share: Path) -> None:
+    data = picture(1)
+    copy, original = nominee(share, "copy.png", data), nominee(share, "original.png", data)
+    (share / "copy.png").write_bytes(picture(2))
+    with pytest.raises(Changing):
+        pool.align(Align(copy, (original,), 0.6, 10**7, 300))
+    with pytest.raises(Changing):
+        pool.align(Align(copy, (original,), 0.6, 10, 300))
+    (share / "copy.png").unlink()
+    with pytest.raises(Vanished):
+        pool.align(Align(copy, (original,), 0.6, 10**7, 300))
+
+
+# Rights
+
+
+def test_a_worker_has_few_rights(pool: Workers) -> None:
+    status = call(pool, "open('/proc/self/status').read()")
+    assert "\nNoNewPrivs:\t1\n" in status
+    assert status != Path("/proc/self/status").read_text()
+    limits = {name: call(pool, f"__import__('resource').getrlimit({number})") for name, number in (
+        ("memory", resource.RLIMIT_AS), ("files", resource.RLIMIT_NOFILE),
+        ("writes", resource.RLIMIT_FSIZE), ("core", resource.RLIMIT_CORE),
+    )}  # fmt: skip
+    assert limits["memory"] == (MEMORY_MB << 20,) * 2
+    assert limits["files"] == (64, 64)
+    assert limits["writes"] == limits["core"] == (0, 0)
+
+
+def test_a_worker_cannot_write_into_a_file(pool: Workers, share: Path) -> None:
+    (share / "a.jpg").write_bytes(b"")
+    before = pool.lost
+    with contextlib.suppress(OSError, WorkerLost):  # the kernel answers with SIGXFSZ, which Python ignores
+        call(pool, f"__import__('os').write(__import__('os').open({str(share / 'a.jpg')!r}, 1), b'x')")
+    assert (share / "a.jpg").read_bytes() == b""
+    assert pool.lost == before
+
+
+def test_the_signals_for_the_daemon_do_not_end_a_worker(pool: Workers) -> None:
+    pid = call(pool, "__import__('os').getpid()")
+    for number in (signal.SIGINT, signal.SIGHUP):
+        os.kill(pid, number)
+    time.sleep(0.1)
+    assert call(pool, "__import__('os').getpid()") == pid
+
+
+def test_a_worker_dies_with_its_daemon(pool: Workers) -> None:
+    code = "(lambda n: (__import__('ctypes').CDLL(None).prctl(2, __import__('ctypes').byref(n)), n.value)[1])"
+    assert call(pool, f"{code}(__import__('ctypes').c_int())") == signal.SIGKILL
+
+
+# Crashes
+
+
+def test_too_much_memory_is_a_refusal_not_a_crash(pool: Workers) -> None:
+    before = pool.lost
+    with pytest.raises(UnreadableError, match=r"limits\.decode_memory_mb"):
+        call(pool, f"bytearray({MEMORY_MB} << 20)")
+    assert pool.lost == before
+    assert call(pool, "1 + 1") == 2
+
+
+def test_a_worker_that_is_killed_is_replaced_and_its_task_tried_once_more(pool: Workers, tmp_path: Path) -> None:
+    before = pool.lost
+    first = f"__import__('os').mkdir({str(tmp_path / 'tried')!r})"
+    again = f"__import__('os').path.exists({str(tmp_path / 'tried')!r})"
+    assert call(pool, f"'done' if {again} else ({first}, __import__('signal').raise_signal(9))") == "done"
+    assert pool.lost == before + 1
+
+
+def test_a_task_that_kills_two_workers_is_given_up(pool: Workers) -> None:
+    before = pool.lost
+    with pytest.raises(WorkerLost, match=r"crashed the decoder \(exit code -9\)"):
+        call(pool, "__import__('signal').raise_signal(9)")
+    assert pool.lost == before + 2
+    assert call(pool, "1 + 1") == 2
+
+
+def test_a_task_that_ends_its_process_is_given_up(pool: Workers) -> None:
+    with pytest.raises(WorkerLost, match=r"crashed the decoder \(exit code 7\)"):
+        call(pool, "__import__('os')._exit(7)")
+
+
+def test_an_idle_worker_that_died_costs_nothing(pool: Workers, share: Path) -> None:
+    """The out-of-memory killer may pick one at any time."""
+    (share / "a.jpg").write_bytes(picture(1))
+    os.kill(call(pool, "__import__('os').getpid()"), signal.SIGKILL)
+    time.sleep(0.1)
+    assert pool.inspect(inspect(share, "a.jpg")).result(60).picture is not None
+
+
+def test_an_exception_that_no_decoder_foresaw_is_contained(pool: Workers) -> None:
+    with pytest.raises(Exception, match=r"division|crashed the decoder"):
+        call(pool, "1 / 0")
+    assert call(pool, "1 + 1") == 2
+
+
+def test_a_task_that_hangs_is_tried_twice_and_given_up() -> None:
+    workers = Workers(Limits(workers=1, decode_seconds=PATIENCE_S, decode_memory_mb=MEMORY_MB))
+    try:
+        start_s = time.monotonic()
+        with pytest.raises(WorkerLost, match=rf"longer than {PATIENCE_S} s \(limits\.decode_seconds\)"):
+            call(workers, "__import__('time').sleep(600)")
+        assert time.monotonic() - start_s >= 2 * PATIENCE_S
+        assert workers.lost == 2
+    finally:
+        workers.close()
+
+
+def test_closing_ends_a_worker_at_work_and_does_not_try_again() -> None:
+    workers = Workers(Limits(workers=1, decode_seconds=600, decode_memory_mb=MEMORY_MB))
+    task = SimpleNamespace(run=partial(time.sleep, 600))
+    future = workers.inspect(task)  # type: ignore[arg-type]
+    queued = workers.inspect(task)  # type: ignore[arg-type]
+    until_s = time.monotonic() + 20
+    while not workers._processes and time.monotonic() < until_s:
+        time.sleep(0.01)
+    time.sleep(0.3)
+    (process,) = workers._processes
+    closer = threading.Thread(target=workers.close)
+    closer.start()
+    closer.join(20)
+    assert not closer.is_alive()
+    assert not process.is_alive()
+    assert queued.cancelled()
+    with pytest.raises(InterruptedError):
+        future.result(1)
