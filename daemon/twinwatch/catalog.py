@@ -1,0 +1,503 @@
+"""What is known about every file: SQLite through SQLAlchemy Core. All SQL lives here and in `schema`.
+
+It can be rebuilt from the folders and the quarantine's own records, except what people dismissed. A Catalog belongs to
+the thread that opened it; writes are gathered until `commit`, which is short, so that the others never wait long.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from alembic.util.exc import CommandError
+from numpy.typing import NDArray
+from sqlalchemy.dialects.sqlite import insert
+
+from twinwatch.errors import CatalogError
+from twinwatch.reader import Identity
+from twinwatch.schema import contents, dismissals, embeddings, files, roots, verdicts
+
+StorageError = sa.exc.OperationalError
+"""The state folder's disk is full, failing or locked by another program: what was tried may be tried again."""
+
+_AWAY = ("gone", "quarantined")
+_ORIGINALS = ("kept", "duplicate", "restored")
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A watched folder: its path, which (device, inode) it is, since when, and why it is flag-only, if it is."""
+
+    id: int
+    path: bytes
+    folder: tuple[int, int]
+    watched_ns: int
+    latched: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file at a path beneath a root."""
+
+    id: int
+    root_id: int
+    path: bytes
+    identity: Identity
+    content_id: int | None
+    state: str
+    standing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What some bytes hold. `reason` is None for a picture, else why it is none."""
+
+    id: int
+    sha256: str
+    size_bytes: int
+    reason: str | None
+    width: int
+    height: int
+    format: str
+    blank: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One verdict as it is remembered, logged and listed. Paths are bytes, relative to their roots."""
+
+    id: str
+    file_id: int | None
+    time: str
+    root: bytes
+    path: bytes
+    sha256: str
+    original_root: bytes
+    original_path: bytes
+    original_sha256: str
+    kind: str
+    distance: float | None
+    cluster: int | None
+    evidence: float | None
+    edit: str
+    action: str
+    better: bool
+    quarantined_to: bytes | None = None
+    restored_to: bytes | None = None
+    state: str = "pending"
+    logged: str = ""
+
+
+class Catalog:
+    """Opens, and where needed creates or migrates, the catalogue at `path`."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises CatalogError where the file is damaged, unreadable or newer than this version."""
+        self.path = path
+        # QueuePool would hand a connection to another thread; each Catalog has its own one.
+        engine = sa.create_engine(f"sqlite:///{path}", poolclass=sa.pool.NullPool, connect_args={"timeout": 30})
+        try:
+            self._connection = engine.connect()
+            for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+                self._connection.exec_driver_sql(f"PRAGMA {pragma}")
+            self._migrate()
+        except (sa.exc.DatabaseError, CommandError) as error:
+            reason = error.orig if isinstance(error, sa.exc.DatabaseError) else error
+            raise CatalogError(
+                f"cannot use the catalogue {path}: {reason}; stop the daemon and run `twinwatch rebuild`"
+            ) from None
+
+    def _migrate(self) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+        head = ScriptDirectory.from_config(config).get_current_head()
+        has_version = sa.inspect(self._connection).has_table("alembic_version")
+        version = sa.text("SELECT version_num FROM alembic_version")
+        if not has_version or self._connection.scalar(version) != head:
+            config.attributes["connection"] = self._connection
+            command.upgrade(config, "head")
+        self._connection.commit()
+
+    def close(self) -> None:
+        self._connection.rollback()
+        self._connection.close()
+
+    def commit(self) -> None:
+        self._connection.commit()
+
+    def rollback(self) -> None:
+        self._connection.rollback()
+
+    def check(self) -> str:
+        """Return `ok`, or what SQLite finds damaged."""
+        try:
+            return str(self._connection.exec_driver_sql("PRAGMA quick_check").scalar())
+        except sa.exc.DatabaseError as error:
+            return str(error.orig)
+
+    def make_durable(self) -> None:
+        """From now on a commit reaches the disk before it returns: for what cannot be rebuilt."""
+        self._connection.commit()
+        self._connection.exec_driver_sql("PRAGMA synchronous=FULL")
+
+    # Roots
+
+    def roots(self, path: Path | None = None) -> list[Root]:
+        """Return the known roots, at one path if given; the one that was watched last comes first."""
+        query = sa.select(roots).order_by(roots.c.id.desc())
+        if path is not None:
+            query = query.where(roots.c.path == os.fsencode(path))
+        return [_root(row) for row in self._connection.execute(query)]
+
+    def add_root(self, path: Path, folder: tuple[int, int], watched_ns: int) -> Root:
+        """Make a folder known, watched from `watched_ns` on."""
+        values = {
+            "path": os.fsencode(path),
+            "device": _signed(folder[0]),
+            "inode": _signed(folder[1]),
+            "watched_ns": watched_ns,
+        }
+        root_id = self._connection.scalar(sa.insert(roots).values(**values).returning(roots.c.id))
+        return Root(int(root_id or 0), os.fsencode(path), folder, watched_ns, None)
+
+    def set_root(self, root_id: int, **values: Any) -> None:
+        """Set columns of a root: `device`, or `latched` with `latched_at`."""
+        if "device" in values:
+            values["device"] = _signed(values["device"])
+        self._connection.execute(sa.update(roots).where(roots.c.id == root_id).values(**values))
+
+    # Files
+
+    def files_in(self, root_id: int, folder: bytes) -> dict[bytes, File]:
+        """Return the files known at one folder of a root, by name."""
+        rows = self._connection.execute(
+            sa.select(files).where(files.c.root_id == root_id, files.c.folder == folder, files.c.state.not_in(_AWAY))
+        )
+        return {row.name: _file(row) for row in rows}
+
+    def folders(self, root_id: int) -> list[bytes]:
+        """Return every folder of a root in which files are known."""
+        query = sa.select(files.c.folder).where(files.c.root_id == root_id, files.c.state.not_in(_AWAY)).distinct()
+        return list(self._connection.scalars(query))
+
+    def file_at(self, root_id: int, path: bytes) -> File | None:
+        """Return the file known at `path`."""
+        folder, name = split(path)
+        row = self._connection.execute(
+            sa.select(files).where(
+                files.c.root_id == root_id,
+                files.c.folder == folder,
+                files.c.name == name,
+                files.c.state.not_in(_AWAY),
+            )
+        ).first()
+        return None if row is None else _file(row)
+
+    def file(self, file_id: int) -> File | None:
+        row = self._connection.execute(sa.select(files).where(files.c.id == file_id)).first()
+        return None if row is None else _file(row)
+
+    def same_inode(self, file: File, identity: Identity) -> list[File]:
+        """Return the other files that were last seen as this inode, also those that are gone by now."""
+        rows = self._connection.execute(
+            sa.select(files).where(
+                files.c.inode == _signed(identity.inode),
+                files.c.device == _signed(identity.device),
+                files.c.id != file.id,
+                files.c.state != "quarantined",
+            )
+        )
+        return [_file(row) for row in rows]
+
+    def enqueue(self, root_id: int, path: bytes, seen: Identity, standing: bool, arrived_ns: int, queue: str) -> None:
+        """Put a new or changed file in the queue: `waiting`, or `found` until `release_found`."""
+        folder, name = split(path)
+        seen_values = _identity_values(seen)
+        known = self.file_at(root_id, path)
+        if known is None:
+            self._connection.execute(
+                sa.insert(files).values(
+                    root_id=root_id,
+                    folder=folder,
+                    name=name,
+                    state="new",
+                    standing=standing,
+                    queue=queue,
+                    arrived_ns=arrived_ns,
+                    **seen_values,
+                )
+            )
+        else:
+            self.set_file(known.id, queue=queue, arrived_ns=arrived_ns, **seen_values)
+
+    def release_found(self) -> None:
+        """Let what the first scan found be judged."""
+        self._connection.execute(sa.update(files).where(files.c.queue == "found").values(queue="waiting"))
+
+    def waiting(self, limit: int, root_ids: Iterable[int], but: Iterable[int]) -> list[File]:
+        """Return the next files to judge: what stood there first by modification time, then in order of arrival."""
+        query = (
+            sa.select(files)
+            .where(files.c.queue == "waiting", files.c.root_id.in_(list(root_ids)), files.c.id.not_in(list(but)))
+            .order_by(files.c.standing.desc(), files.c.arrived_ns, files.c.folder, files.c.name)
+            .limit(limit)
+        )
+        return [_file(row) for row in self._connection.execute(query)]
+
+    def waiting_count(self) -> int:
+        return int(self._connection.scalar(sa.select(sa.func.count()).where(files.c.queue.is_not(None))) or 0)
+
+    def lacking_embedding(self, bundle_id: str, limit: int, root_ids: Iterable[int], but: Iterable[int]) -> list[File]:
+        """Return one living file for each of the next contents that this bundle has not embedded yet."""
+        query = (
+            sa.select(files)
+            .join(contents, contents.c.id == files.c.content_id)
+            .outerjoin(embeddings, (embeddings.c.content_id == contents.c.id) & (embeddings.c.bundle_id == bundle_id))
+            .where(
+                files.c.state.in_(_ORIGINALS),
+                files.c.queue.is_(None),
+                contents.c.reason.is_(None),
+                embeddings.c.content_id.is_(None),
+                files.c.root_id.in_(list(root_ids)),
+                files.c.id.not_in(list(but)),
+            )
+            .group_by(contents.c.id)
+            .limit(limit)
+        )
+        return [_file(row) for row in self._connection.execute(query)]
+
+    def set_file(self, file_id: int, **values: Any) -> None:
+        """Set columns of a file, such as `state`, `queue`, `content_id`."""
+        self._connection.execute(sa.update(files).where(files.c.id == file_id).values(**values))
+
+    def place_file(self, file_id: int, root_id: int, path: bytes, identity: Identity, **values: Any) -> None:
+        """Put a file at a path, whatever was known there before."""
+        there = self.file_at(root_id, path)
+        if there is not None and there.id != file_id:
+            if there.state == "new":
+                self._connection.execute(sa.delete(files).where(files.c.id == there.id))
+            else:
+                self.set_file(there.id, state="gone", queue=None)
+        folder, name = split(path)
+        self.set_file(file_id, root_id=root_id, folder=folder, name=name, **_identity_values(identity), **values)
+
+    def set_identity(self, file_id: int, identity: Identity, **values: Any) -> None:
+        self.set_file(file_id, **_identity_values(identity), **values)
+
+    def originals(self, content_id: int, but: int) -> list[File]:
+        """Return the files that hold a content and can be an original: never flagged ones first, then the oldest."""
+        query = (
+            sa.select(files)
+            .where(
+                files.c.content_id == content_id,
+                files.c.state.in_(_ORIGINALS),
+                files.c.queue.is_(None),
+                files.c.id != but,
+            )
+            .order_by(files.c.state == "duplicate", files.c.kept_ns, files.c.id)
+        )
+        return [_file(row) for row in self._connection.execute(query)]
+
+    def has_living(self, content_id: int) -> bool:
+        """True while a file that can be an original holds this content."""
+        query = sa.select(files.c.id).where(files.c.content_id == content_id, files.c.state.in_(_ORIGINALS)).limit(1)
+        return self._connection.scalar(query) is not None
+
+    def requeue_links(self, content_id: int) -> None:
+        """Let the other names of a file be judged, as the name that stood for all of them is gone."""
+        links = (files.c.content_id == content_id) & (files.c.state == "link")
+        self._connection.execute(sa.update(files).where(links).values(state="new", queue="waiting"))
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of files by state; `waiting` counts the queue."""
+        query = sa.select(files.c.state, sa.func.count()).group_by(files.c.state)
+        result = {str(state): int(count) for state, count in self._connection.execute(query)}
+        return result | {"waiting": self.waiting_count()}
+
+    # Contents
+
+    def content(self, content_id: int) -> Content | None:
+        return self._content(contents.c.id == content_id)
+
+    def content_of(self, sha256: str) -> Content | None:
+        return self._content(contents.c.sha256 == sha256)
+
+    def _content(self, which: sa.ColumnElement[bool]) -> Content | None:
+        row = self._connection.execute(sa.select(contents).where(which)).first()
+        return None if row is None else Content(*row)
+
+    def known_sha256(self, size_bytes: int, bundle_id: str) -> frozenset[str]:
+        """Return the hashes of known contents of one size that need no decoding: no pictures, or embedded already."""
+        query = (
+            sa.select(contents.c.sha256)
+            .outerjoin(embeddings, (embeddings.c.content_id == contents.c.id) & (embeddings.c.bundle_id == bundle_id))
+            .where(
+                contents.c.size_bytes == size_bytes,
+                contents.c.reason.is_not(None) | embeddings.c.content_id.is_not(None),
+            )
+        )
+        return frozenset(self._connection.scalars(query))
+
+    def add_content(self, content: Content) -> Content:
+        """Remember a content, replacing what was known of these bytes; `id` is given by the catalogue."""
+        values = {name: getattr(content, name) for name in Content.__slots__ if name != "id"}
+        statement = insert(contents).values(**values)
+        statement = statement.on_conflict_do_update(index_elements=["sha256"], set_=values)
+        content_id = self._connection.scalar(statement.returning(contents.c.id))
+        return replace(content, id=int(content_id or 0))
+
+    def add_embedding(self, content_id: int, bundle_id: str, vector: NDArray[np.float32]) -> None:
+        """Remember float32 [256] as what one bundle makes of a content."""
+        values = {"content_id": content_id, "bundle_id": bundle_id, "vector": vector.astype("<f4").tobytes()}
+        self._connection.execute(insert(embeddings).values(**values).on_conflict_do_nothing())
+
+    def embedding(self, content_id: int, bundle_id: str) -> NDArray[np.float32] | None:
+        """Return float32 [256], or None where this bundle has not embedded the content."""
+        vector = self._connection.scalar(
+            sa.select(embeddings.c.vector).where(
+                embeddings.c.content_id == content_id, embeddings.c.bundle_id == bundle_id
+            )
+        )
+        return None if vector is None else np.frombuffer(vector, "<f4")
+
+    def living_embeddings(self, bundle_id: str) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Yield (content id, float32 [256]) of every picture that can be an original and is not blank."""
+        living = sa.select(files.c.content_id).where(files.c.state.in_(_ORIGINALS))
+        query = (
+            sa.select(embeddings.c.content_id, embeddings.c.vector)
+            .join(contents, contents.c.id == embeddings.c.content_id)
+            .where(
+                embeddings.c.bundle_id == bundle_id,
+                contents.c.blank.is_(False),
+                embeddings.c.content_id.in_(living),
+            )
+        )
+        for content_id, vector in self._connection.execution_options(yield_per=1000).execute(query):
+            yield content_id, np.frombuffer(vector, "<f4")
+
+    # Verdicts
+
+    def add_case(self, case: Case) -> None:
+        self._connection.execute(sa.insert(verdicts).values(**{name: getattr(case, name) for name in Case.__slots__}))
+
+    def set_case(self, case_id: str, **values: Any) -> None:
+        """Set columns of a verdict, such as `state`, `action`, `logged`."""
+        self._connection.execute(sa.update(verdicts).where(verdicts.c.id == case_id).values(**values))
+
+    def drop_case(self, case_id: str) -> None:
+        self._connection.execute(sa.delete(verdicts).where(verdicts.c.id == case_id))
+
+    def case(self, case_id: str) -> Case | None:
+        row = self._connection.execute(sa.select(verdicts).where(verdicts.c.id == case_id)).first()
+        return None if row is None else Case(*row)
+
+    def cases(self, state: str | None = None, since: str | None = None) -> list[Case]:
+        """Return verdicts, oldest first, of one state and since an RFC 3339 time if given."""
+        query = sa.select(verdicts).order_by(verdicts.c.time, verdicts.c.id)
+        if state is not None:
+            query = query.where(verdicts.c.state == state)
+        if since is not None:
+            query = query.where(verdicts.c.time >= since)
+        return [Case(*row) for row in self._connection.execute(query)]
+
+    def case_of(self, file_id: int) -> Case | None:
+        """Return the latest verdict on a file."""
+        query = sa.select(verdicts).where(verdicts.c.file_id == file_id).order_by(verdicts.c.time.desc()).limit(1)
+        row = self._connection.execute(query).first()
+        return None if row is None else Case(*row)
+
+    def standing_cases(self, root_ids: Iterable[int]) -> list[Case]:
+        """Return the verdicts that still hold on files of these roots: flagged, and still there."""
+        query = (
+            sa.select(verdicts)
+            .join(files, files.c.id == verdicts.c.file_id)
+            .where(verdicts.c.state == "done", files.c.state == "duplicate", files.c.root_id.in_(list(root_ids)))
+            .order_by(verdicts.c.time, verdicts.c.id)
+        )
+        return [Case(*row) for row in self._connection.execute(query)]
+
+    def unreadable(self, root_ids: Iterable[int]) -> list[tuple[bytes, str]]:
+        """Return (absolute path, reason) of the files of these roots that are no readable pictures."""
+        query = (
+            sa.select(roots.c.path, files.c.folder, files.c.name, files.c.refusal)
+            .join(roots, roots.c.id == files.c.root_id)
+            .where(files.c.state == "unreadable", files.c.root_id.in_(list(root_ids)))
+            .order_by(roots.c.path, files.c.folder, files.c.name)
+        )
+        return [
+            (b"/".join(part for part in (row.path, row.folder, row.name) if part), row.refusal or "")
+            for row in self._connection.execute(query)
+        ]
+
+    def unlogged(self) -> list[Case]:
+        """Return the verdicts whose last event the duplicates log does not hold yet."""
+        query = (
+            sa.select(verdicts)
+            .where(verdicts.c.state.not_in(("pending", "restoring")), verdicts.c.state != verdicts.c.logged)
+            .order_by(verdicts.c.time)
+        )
+        return [Case(*row) for row in self._connection.execute(query)]
+
+    def put_back(self, root: bytes, path: bytes, sha256: str) -> bool:
+        """True if a person restored, or is just restoring, these bytes to this path: they are not judged again."""
+        query = sa.select(verdicts.c.id).where(
+            verdicts.c.root == root,
+            verdicts.c.sha256 == sha256,
+            verdicts.c.state.in_(("restoring", "restored")),
+            (verdicts.c.path == path) | (verdicts.c.restored_to == path),
+        )
+        return self._connection.scalar(query.limit(1)) is not None
+
+    def dismiss(self, sha256: str, other: str, time: str) -> None:
+        """Remember that two contents are no duplicates of each other."""
+        one, two = sorted((sha256, other))
+        self._connection.execute(insert(dismissals).values(one=one, other=two, time=time).on_conflict_do_nothing())
+
+    def dismissed(self, sha256: str, other: str) -> bool:
+        one, two = sorted((sha256, other))
+        query = sa.select(dismissals.c.time).where(dismissals.c.one == one, dismissals.c.other == two)
+        return self._connection.scalar(query) is not None
+
+    def dismissals(self) -> list[tuple[str, str, str]]:
+        """Return (sha256, other sha256, time) of everything that was dismissed."""
+        return [(row.one, row.other, row.time) for row in self._connection.execute(sa.select(dismissals))]
+
+
+def split(path: bytes) -> tuple[bytes, bytes]:
+    """Return (folder, name) of a relative path; the folder of a file at the top is empty."""
+    folder, _, name = path.rpartition(b"/")
+    return folder, name
+
+
+def _root(row: sa.Row[Any]) -> Root:
+    return Root(row.id, row.path, (_unsigned(row.device), _unsigned(row.inode)), row.watched_ns, row.latched)
+
+
+def _file(row: sa.Row[Any]) -> File:
+    identity = Identity(
+        _unsigned(row.device), _unsigned(row.inode), row.size_bytes, row.mtime_ns, row.ctime_ns, row.links
+    )
+    path = row.folder + b"/" + row.name if row.folder else row.name
+    return File(row.id, row.root_id, path, identity, row.content_id, row.state, row.standing)
+
+
+def _identity_values(identity: Identity) -> dict[str, int]:
+    values = {name: getattr(identity, name) for name in Identity.__slots__}
+    return values | {"device": _signed(identity.device), "inode": _signed(identity.inode)}
+
+
+def _signed(number: int) -> int:
+    """Inode and device numbers have 64 bits without a sign, SQLite's integers have one."""
+    return number - (1 << 64) if number >= 1 << 63 else number
+
+
+def _unsigned(number: int) -> int:
+    return number % (1 << 64)

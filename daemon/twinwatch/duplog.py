@@ -1,0 +1,119 @@
+"""The duplicates log: one JSON object a line, UTF-8, appended with one write each. It never rewrites a line."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from twinwatch.catalog import Case, Catalog
+
+_TAIL_BYTES = 4 << 20
+
+
+class DuplicatesLog:
+    """Appends to the log at `path`. `reopen` follows a rotation."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd = self._open()
+
+    def append(self, entry: dict[str, Any]) -> None:
+        """Write one entry. Raises OSError; a line cut short by a full disk is ended before the next one."""
+        line = (json.dumps(entry, ensure_ascii=False) + "\n").encode("utf-8")
+        written = os.write(self._fd, line)
+        if written < len(line):
+            os.write(self._fd, b"\n")
+            raise OSError(28, "no space left for the duplicates log", str(self.path))
+
+    def reopen(self) -> None:
+        """Open the path again, as after a rotation. On an error the old file stays in use."""
+        fresh = self._open()
+        os.close(self._fd)
+        self._fd = fresh
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def holds(self, entry_id: str, event: str) -> bool:
+        """True if the last few megabytes hold this event already: a crash may fall between writing and noting it."""
+        with self.path.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
+            lines = file.read().splitlines()
+        wanted = entry_id.encode()
+        return any(_is_about(line, entry_id, event) for line in lines if wanted in line)
+
+    def _open(self) -> int:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        size_bytes = os.fstat(fd).st_size
+        if size_bytes and os.pread(fd, 1, size_bytes - 1) != b"\n":
+            os.write(fd, b"\n")
+        return fd
+
+
+def _is_about(line: bytes, entry_id: str, event: str) -> bool:
+    try:
+        entry = json.loads(line)
+    except ValueError:  # somebody else's line, or one cut short
+        return False
+    return isinstance(entry, dict) and (entry.get("id"), entry.get("event")) == (entry_id, event)
+
+
+def show_path(path: bytes) -> str:
+    """A path as text that cannot forge a line or a terminal: undecodable and control characters are escaped."""
+    text = path.decode("utf-8", "backslashreplace")
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
+def path_fields(name: str, path: bytes) -> dict[str, str]:
+    """The log's fields for one path: escaped text, and base64 of the bytes where the text is not the path itself."""
+    shown = show_path(path)
+    fields = {name: shown}
+    if shown.encode("utf-8", "surrogateescape") != path:
+        fields[f"{name}_b64"] = base64.b64encode(path).decode("ascii")
+    return fields
+
+
+def entry_of(case: Case) -> dict[str, Any]:
+    """Return the log's object for a verdict's last event."""
+    event = "duplicate" if case.state == "done" else case.state
+    entry: dict[str, Any] = {"time": case.time if event == "duplicate" else now(), "id": case.id, "event": event}
+    entry |= path_fields("path", _join(case.root, case.path))
+    if case.state == "restored" and case.restored_to is not None:
+        entry |= path_fields("restored_to", _join(case.root, case.restored_to))
+    entry |= path_fields("duplicate_of", _join(case.original_root, case.original_path))
+    entry["kind"] = case.kind
+    if case.kind == "near":
+        entry |= {"distance": _round(case.distance), "cluster": case.cluster, "evidence": _round(case.evidence)}
+        entry["edit"] = case.edit
+    entry["action"] = case.action
+    if case.quarantined_to is not None:
+        entry |= path_fields("quarantined_to", _join(case.root, case.quarantined_to))
+    return entry | {"sha256": case.sha256, "better": case.better}
+
+
+def write_unlogged(catalog: Catalog, log: DuplicatesLog, after_crash: bool = False) -> None:
+    """Append every verdict that the log does not hold yet. Raises OSError; the rest then waits for the next call."""
+    for case in catalog.unlogged():
+        entry = entry_of(case)
+        if not (after_crash and log.holds(case.id, entry["event"])):
+            log.append(entry)
+        catalog.set_case(case.id, logged=case.state)
+        catalog.commit()
+
+
+def now() -> str:
+    """The time as RFC 3339 in UTC, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _join(root: bytes, path: bytes) -> bytes:
+    return root.rstrip(b"/") + b"/" + path
+
+
+def _round(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

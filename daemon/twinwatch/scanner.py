@@ -1,0 +1,175 @@
+"""Walks a root and compares it with the catalogue: the truth that events only hint at.
+
+It follows no links, looks at names and facts only, and reads no file. A root that is not the folder it was is away:
+nothing in it is believed to be deleted.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from twinwatch.catalog import Catalog, File, Root
+from twinwatch.config import Watch
+from twinwatch.reader import Identity, look, open_folder, open_root
+
+PRIVATE_FOLDER = b".twinwatch"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file that the catalogue does not know, or knows otherwise."""
+
+    path: bytes
+    seen: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What one walk came to. `away` says why the root could not be believed; then nothing counts as gone."""
+
+    files: int
+    folders: int
+    gone: list[File]
+    away: str = ""
+
+
+class Names:
+    """Which names are looked at: include and exclude patterns, without regard to case; content decides in the end."""
+
+    def __init__(self, include: tuple[str, ...], exclude: tuple[str, ...]) -> None:
+        self._include = _pattern(include)
+        self._exclude = _pattern(exclude)
+
+    def wants(self, path: bytes) -> bool:
+        """True if the file's name is included, and neither its name nor its path is excluded."""
+        text = os.fsdecode(path)
+        name = text.rpartition("/")[2]
+        if self._include.match(name) is None:
+            return False
+        return self._exclude.match(name) is None and self._exclude.match(text) is None
+
+    def wants_folder(self, path: bytes) -> bool:
+        text = os.fsdecode(path)
+        return self._exclude.match(text) is None and self._exclude.match(text.rpartition("/")[2]) is None
+
+
+def folder_of(root: Path) -> tuple[int, int]:
+    """Return (device, inode) of the root as it is now. Raises OSError where it is no folder or cannot be opened."""
+    fd = open_root(root)
+    try:
+        status = os.fstat(fd)
+        os.scandir(fd).close()
+    finally:
+        os.close(fd)
+    return status.st_dev, status.st_ino
+
+
+def scan(watch: Watch, root: Root, catalog: Catalog, report: Callable[[Found], None], stop: Callable[[], bool]) -> Pass:
+    """Walk one root; hand every new or changed file to `report`, which may wait; return what is gone.
+
+    A walk that `stop` ended early, or whose root changed under it, reports nothing as gone.
+    """
+    try:
+        root_fd = open_root(watch.path)
+    except OSError as error:
+        return Pass(0, 0, [], f"{error.strerror}")
+    try:
+        status = os.fstat(root_fd)
+        if (status.st_dev, status.st_ino) != root.folder:
+            return Pass(0, 0, [], "another folder is in its place")
+        return _walk(watch, root, catalog, report, stop, root_fd)
+    finally:
+        os.close(root_fd)
+
+
+def _walk(
+    watch: Watch,
+    root: Root,
+    catalog: Catalog,
+    report: Callable[[Found], None],
+    stop: Callable[[], bool],
+    root_fd: int,
+) -> Pass:
+    names = Names(watch.include, watch.exclude)
+    count, visited, unread = 0, set[bytes](), set[bytes]()
+    missing: list[File] = []
+    for folder, entries in _folders(root_fd, names, watch.recursive, unread):
+        known = catalog.files_in(root.id, folder)
+        visited.add(folder)
+        for name, seen in entries:
+            count += 1
+            file = known.pop(name, None)
+            if file is None or file.identity != seen:
+                report(Found(folder + b"/" + name if folder else name, seen))
+            if stop():
+                return Pass(count, len(visited), [])
+        missing += known.values()
+    for folder in catalog.folders(root.id):
+        if folder not in visited and not _beneath(folder, unread):
+            missing += catalog.files_in(root.id, folder).values()
+    try:
+        still = folder_of(watch.path) == (os.fstat(root_fd).st_dev, os.fstat(root_fd).st_ino)
+    except OSError as error:
+        return Pass(count, len(visited), [], f"{error.strerror}")
+    if not still:
+        return Pass(count, len(visited), [], "another folder took its place during the scan")
+    return Pass(count, len(visited), missing)
+
+
+def _folders(
+    root_fd: int, names: Names, recursive: bool, unread: set[bytes]
+) -> Iterator[tuple[bytes, list[tuple[bytes, Identity]]]]:
+    """Yield each folder with the (name, identity) of its wanted regular files; note in `unread` what would not open."""
+    pending = [b""]
+    while pending:
+        folder = pending.pop()
+        try:
+            folder_fd = open_folder(root_fd, folder)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            unread.add(folder)
+            continue
+        try:
+            entries, below = _entries(folder_fd, folder, names)
+        except OSError:
+            unread.add(folder)
+            continue
+        finally:
+            os.close(folder_fd)
+        if recursive:
+            pending += below
+        yield folder, entries
+
+
+def _entries(folder_fd: int, folder: bytes, names: Names) -> tuple[list[tuple[bytes, Identity]], list[bytes]]:
+    found: list[tuple[bytes, Identity]] = []
+    below: list[bytes] = []
+    with os.scandir(folder_fd) as listing:
+        for entry in listing:
+            name = os.fsencode(entry.name)
+            path = folder + b"/" + name if folder else name
+            if entry.is_dir(follow_symlinks=False):
+                if name != PRIVATE_FOLDER and names.wants_folder(path):
+                    below.append(path)
+            elif names.wants(path):
+                status = look(name, folder_fd)
+                if status is not None:
+                    found.append((name, status))
+    return found, below
+
+
+def _beneath(folder: bytes, unread: set[bytes]) -> bool:
+    parts = folder.split(b"/")
+    return any(b"/".join(parts[:depth]) in unread for depth in range(len(parts) + 1))
+
+
+def _pattern(globs: tuple[str, ...]) -> re.Pattern[str]:
+    if not globs:
+        return re.compile(r"(?!)")
+    return re.compile("|".join(fnmatch.translate(glob) for glob in globs), re.IGNORECASE)

@@ -1,0 +1,475 @@
+"""The catalogue on real SQLite: its schema, its queue, its names of any bytes, and several connections at once."""
+
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from twinwatch.catalog import Case, Catalog, Content, File, Root, StorageError, split
+from twinwatch.errors import CatalogError
+from twinwatch.reader import Identity
+from twinwatch.schema import metadata
+
+SEEN = Identity(1, 2, 300, 10**18, 10**18, 1)
+CASE = Case(
+    id="0" * 32, file_id=None, time="2024-01-02T03:04:05.000Z", root=b"/srv", path=b"a.jpg", sha256="aa",
+    original_root=b"/srv", original_path=b"b.jpg", original_sha256="bb", kind="near", distance=0.25, cluster=3,
+    evidence=0.9, edit="flipped", action="flagged", better=False,
+)  # fmt: skip
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Iterator[Catalog]:
+    catalog = Catalog(tmp_path / "catalog.db")
+    yield catalog
+    catalog.close()
+
+
+@pytest.fixture
+def root(catalog: Catalog) -> Root:
+    return catalog.add_root(Path("/srv"), (1, 2), 5)
+
+
+def content(sha256: str = "aa", **values: Any) -> Content:
+    made = Content(0, sha256, 300, None, 640, 480, "JPEG", False)
+    return replace(made, **values)
+
+
+def put(catalog: Catalog, root: Root, path: bytes, state: str = "kept", **values: Any) -> File:
+    """Make a file known that has been judged."""
+    catalog.enqueue(root.id, path, SEEN, standing=False, arrived_ns=1, queue="waiting")
+    file = catalog.file_at(root.id, path)
+    assert file is not None
+    catalog.set_file(file.id, **{"state": state, "queue": None} | values)
+    found = catalog.file(file.id)
+    assert found is not None
+    return found
+
+
+def test_the_migrations_make_the_schema(catalog: Catalog, tmp_path: Path) -> None:
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'catalog.db'}")
+    with engine.connect() as connection:
+        # Alembic cannot compare an index on an expression, so that one is compared as text.
+        options = {"include_object": lambda _thing, name, *_: name not in ("files_queue", "alembic_version"),
+                   "compare_type": True}  # fmt: skip
+        differences = compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
+        migrated, columns = _indexes(connection), _columns(connection)
+    fresh = sa.create_engine("sqlite://")
+    with fresh.connect() as connection:
+        metadata.create_all(connection)
+        assert migrated == _indexes(connection)
+        assert columns == _columns(connection)
+    assert differences == []
+    assert "files_queue" in migrated
+
+
+def _indexes(connection: sa.Connection) -> dict[str, str]:
+    rows = connection.execute(sa.text("SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"))
+    return {row.name: " ".join(row.sql.split()) for row in rows}
+
+
+def _columns(connection: sa.Connection) -> dict[str, list[Any]]:
+    """Name, type, whether null is allowed, default and place in the primary key of every column."""
+    return {
+        name: [tuple(row) for row in connection.exec_driver_sql(f"PRAGMA table_info({name})")]
+        for name in metadata.tables
+    }
+
+
+def test_it_can_be_opened_again(tmp_path: Path) -> None:
+    first = Catalog(tmp_path / "50%.db")  # alembic's configuration knows % as a sign of its own
+    first.add_root(Path("/srv"), (1, 2), 5)
+    first.commit()
+    first.close()
+    second = Catalog(tmp_path / "50%.db")
+    assert [root.path for root in second.roots()] == [b"/srv"]
+    assert second.check() == "ok"
+    second.close()
+
+
+# What cannot be used
+
+
+@pytest.mark.parametrize("damage", [b"this is no database" * 300, os.urandom(8192)])
+def test_a_file_that_is_no_catalogue_is_refused(tmp_path: Path, damage: bytes) -> None:
+    (tmp_path / "catalog.db").write_bytes(damage)
+    with pytest.raises(CatalogError, match=r"cannot use the catalogue .*twinwatch rebuild"):
+        Catalog(tmp_path / "catalog.db")
+    assert (tmp_path / "catalog.db").read_bytes() == damage
+
+
+def test_a_catalogue_of_a_newer_version_is_refused(tmp_path: Path, catalog: Catalog) -> None:
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'catalog.db'}")
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(CatalogError, match="9999"):
+        Catalog(tmp_path / "catalog.db")
+
+
+def test_a_place_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError):
+        Catalog(tmp_path / "none" / "catalog.db")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(CatalogError):
+        Catalog(tmp_path / "folder")
+
+
+def test_damage_within_is_told_by_the_check(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.db"
+    catalog = Catalog(path)
+    root = catalog.add_root(Path("/srv"), (1, 2), 5)
+    for number in range(150):
+        catalog.enqueue(root.id, b"%d" % number + b"x" * 200, SEEN, False, number, "waiting")
+    catalog.commit()
+    catalog.close()
+    page_bytes = 4096
+    data = bytearray(path.read_bytes())
+    for page in range(8, len(data) // page_bytes):
+        data[page * page_bytes : page * page_bytes + 200] = b"\xff" * 200
+    path.write_bytes(data)
+    damaged = Catalog(path)
+    assert damaged.check() != "ok"
+    damaged.close()
+
+
+# Roots
+
+
+def test_the_root_watched_last_comes_first(catalog: Catalog) -> None:
+    first = catalog.add_root(Path("/srv/a"), (1, 2), 5)
+    second = catalog.add_root(Path("/srv/a"), (1, 3), 6)
+    other = catalog.add_root(Path("/srv/b"), (1, 4), 7)
+    assert catalog.roots() == [other, second, first]
+    assert catalog.roots(Path("/srv/a")) == [second, first]
+    catalog.set_root(first.id, latched="look", latched_at="now")
+    assert catalog.roots(Path("/srv/a"))[1].latched == "look"
+
+
+@pytest.mark.parametrize("name", ["caf\udce9", "new\nline", "50%", "'"])
+def test_a_root_may_have_any_name(catalog: Catalog, name: str) -> None:
+    root = catalog.add_root(Path("/srv") / name, (1, 2), 5)
+    assert catalog.roots(Path("/srv") / name) == [root]
+    assert root.path == os.fsencode(f"/srv/{name}")
+
+
+@pytest.mark.parametrize("number", [2**63 - 1, 2**63, 2**64 - 1])
+def test_a_root_has_inode_and_device_numbers_of_64_bits(catalog: Catalog, number: int) -> None:
+    root = catalog.add_root(Path("/srv"), (number, number), 5)
+    assert catalog.roots(Path("/srv")) == [root]
+    assert root.folder == (number, number)
+
+
+# Files
+
+
+@pytest.mark.parametrize("number", [2**63 - 1, 2**63, 2**64 - 1])
+def test_a_file_has_inode_and_device_numbers_of_64_bits(catalog: Catalog, root: Root, number: int) -> None:
+    """Some network and FUSE file systems hash into all 64 bits; SQLite's integers have a sign."""
+    seen = replace(SEEN, device=number, inode=number)
+    catalog.enqueue(root.id, b"a.jpg", seen, standing=False, arrived_ns=1, queue="waiting")
+    file = catalog.file_at(root.id, b"a.jpg")
+    assert file is not None
+    assert file.identity == seen
+    other = put(catalog, root, b"b.jpg", device=5)
+    assert [found.id for found in catalog.same_inode(other, seen)] == [file.id]
+
+
+@pytest.mark.parametrize("mtime_ns", [-(10**18), 0, 2**62])
+def test_a_file_may_have_any_time(catalog: Catalog, root: Root, mtime_ns: int) -> None:
+    seen = replace(SEEN, mtime_ns=mtime_ns)
+    catalog.enqueue(root.id, b"a.jpg", seen, standing=True, arrived_ns=mtime_ns, queue="waiting")
+    file = catalog.file_at(root.id, b"a.jpg")
+    assert file is not None
+    assert file.identity == seen
+
+
+@pytest.mark.parametrize("path", [b"a.jpg", b"sub/a.jpg", b"caf\xe9/\xff\xfe.jpg", b"new\nline/\x1b[31m.jpg", b"'; --"])
+def test_a_file_is_found_by_its_path_of_any_bytes(catalog: Catalog, root: Root, path: bytes) -> None:
+    catalog.enqueue(root.id, path, SEEN, standing=False, arrived_ns=7, queue="waiting")
+    catalog.commit()
+    file = catalog.file_at(root.id, path)
+    assert file is not None
+    assert (file.path, file.identity, file.state, file.standing) == (path, SEEN, "new", False)
+    folder, name = split(path)
+    assert catalog.files_in(root.id, folder) == {name: file}
+    assert catalog.folders(root.id) == [folder]
+
+
+def test_standing_files_come_by_time_then_name_and_before_all_others(catalog: Catalog, root: Root) -> None:
+    for path, standing, arrived_ns in (
+        (b"late", False, 9), (b"early", False, 1), (b"b", True, 5), (b"a", True, 5), (b"z", True, 2),
+        (b"sub/a", True, 5), (b"newest", True, 8),
+    ):  # fmt: skip
+        catalog.enqueue(root.id, path, SEEN, standing, arrived_ns, "waiting")
+    waiting = catalog.waiting(100, [root.id], [])
+    assert [file.path for file in waiting] == [b"z", b"a", b"b", b"sub/a", b"newest", b"early", b"late"]
+    assert catalog.waiting(2, [root.id], []) == waiting[:2]
+    assert catalog.waiting(2, [root.id], [waiting[0].id]) == waiting[1:3]
+    assert catalog.waiting(100, [root.id + 1], []) == []
+    assert catalog.waiting_count() == 7
+
+
+def test_what_the_first_scan_found_waits_until_it_is_released(catalog: Catalog, root: Root) -> None:
+    catalog.enqueue(root.id, b"a", SEEN, standing=True, arrived_ns=1, queue="found")
+    assert catalog.waiting(10, [root.id], []) == []
+    assert catalog.waiting_count() == 1
+    catalog.release_found()
+    assert [file.path for file in catalog.waiting(10, [root.id], [])] == [b"a"]
+
+
+def test_a_changed_file_is_queued_again_under_the_same_number(catalog: Catalog, root: Root) -> None:
+    file = put(catalog, root, b"a", standing=True)
+    grown = replace(SEEN, size_bytes=301)
+    catalog.enqueue(root.id, b"a", grown, standing=False, arrived_ns=9, queue="waiting")
+    (again,) = catalog.waiting(10, [root.id], [])
+    assert (again.id, again.identity, again.state, again.standing) == (file.id, grown, "kept", True)
+
+
+def test_a_path_is_free_again_when_its_file_is_gone(catalog: Catalog, root: Root) -> None:
+    for state in ("gone", "quarantined"):
+        put(catalog, root, b"a", state)
+        assert catalog.file_at(root.id, b"a") is None
+        assert catalog.files_in(root.id, b"") == {}
+        assert catalog.folders(root.id) == []
+    put(catalog, root, b"a")
+    assert catalog.counts() == {"gone": 1, "quarantined": 1, "kept": 1, "waiting": 0}
+
+
+def test_two_living_files_cannot_have_one_path(catalog: Catalog, root: Root) -> None:
+    put(catalog, root, b"a")
+    other = put(catalog, root, b"b")
+    with pytest.raises(sa.exc.IntegrityError):
+        catalog.set_file(other.id, name=b"a")
+
+
+def test_a_renamed_file_keeps_its_number_and_takes_the_place_of_another(catalog: Catalog, root: Root) -> None:
+    moved, there = put(catalog, root, b"sub/a"), put(catalog, root, b"b")
+    seen = replace(SEEN, ctime_ns=SEEN.ctime_ns + 1)
+    catalog.place_file(moved.id, root.id, b"b", seen, state="restored")
+    file = catalog.file_at(root.id, b"b")
+    assert file == replace(moved, path=b"b", identity=seen, state="restored")
+    assert catalog.file_at(root.id, b"sub/a") is None
+    gone = catalog.file(there.id)
+    assert gone is not None
+    assert gone.state == "gone"
+
+
+def test_a_file_placed_where_it_is_stays(catalog: Catalog, root: Root) -> None:
+    file = put(catalog, root, b"a")
+    catalog.place_file(file.id, root.id, b"a", SEEN)
+    assert catalog.file_at(root.id, b"a") == file
+
+
+def test_the_same_inode_is_found_also_where_it_is_gone(catalog: Catalog, root: Root) -> None:
+    kept, gone = put(catalog, root, b"a"), put(catalog, root, b"b", "gone")
+    put(catalog, root, b"c", "quarantined")
+    put(catalog, root, b"d", inode=99)
+    put(catalog, root, b"e", device=99)
+    newcomer = put(catalog, root, b"f")
+    assert {file.id for file in catalog.same_inode(newcomer, SEEN)} == {kept.id, gone.id}
+
+
+def test_originals_never_flagged_come_first_then_the_oldest(catalog: Catalog, root: Root) -> None:
+    known = catalog.add_content(content())
+    for path, state, kept_ns in (
+        (b"flagged", "duplicate", 1), (b"young", "kept", 9), (b"old", "restored", 3),
+        (b"gone", "gone", 2), (b"moved", "quarantined", 2), (b"link", "link", 2), (b"new", "new", 2),
+    ):  # fmt: skip
+        put(catalog, root, path, state, content_id=known.id, kept_ns=kept_ns)
+    put(catalog, root, b"queued", content_id=known.id, kept_ns=2, queue="waiting")
+    copy = put(catalog, root, b"copy", content_id=known.id, kept_ns=0)
+    assert [file.path for file in catalog.originals(known.id, copy.id)] == [b"old", b"young", b"flagged"]
+    assert catalog.originals(known.id, but=0)[0].path == b"copy"
+    assert catalog.has_living(known.id)
+    assert not catalog.has_living(known.id + 1)
+
+
+# Contents and embeddings
+
+
+def test_a_content_is_known_by_its_bytes(catalog: Catalog) -> None:
+    known = catalog.add_content(content())
+    assert catalog.content(known.id) == known
+    assert catalog.content_of("aa") == known
+    assert catalog.content_of("bb") is None
+    later = catalog.add_content(content(reason="damaged", width=0))
+    assert later.id == known.id
+    assert catalog.content_of("aa") == later
+
+
+def test_only_what_this_bundle_embedded_needs_no_decoding(catalog: Catalog) -> None:
+    embedded, bare, broken = (catalog.add_content(content(name)) for name in ("aa", "bb", "cc"))
+    catalog.add_content(content("cc", reason="damaged"))
+    catalog.add_embedding(embedded.id, "one", np.zeros(256, np.float32))
+    assert broken.id != bare.id
+    assert catalog.known_sha256(300, "one") == {"aa", "cc"}
+    assert catalog.known_sha256(300, "two") == {"cc"}
+    assert catalog.known_sha256(301, "one") == frozenset()
+
+
+def test_an_embedding_is_read_as_it_was_written_and_by_its_bundle_only(catalog: Catalog, root: Root) -> None:
+    vector = np.random.default_rng(0).normal(size=256).astype(np.float32)
+    known, blank = catalog.add_content(content()), catalog.add_content(content("bb", blank=True))
+    for one in (known, blank):
+        catalog.add_embedding(one.id, "one", vector)
+    catalog.add_embedding(known.id, "one", vector + 1)  # the first stays
+    found = catalog.embedding(known.id, "one")
+    assert found is not None
+    assert found.dtype == np.float32
+    assert np.array_equal(found, vector)
+    assert catalog.embedding(known.id, "two") is None
+
+    assert list(catalog.living_embeddings("one")) == []  # no living file holds it
+    file = put(catalog, root, b"a", content_id=known.id)
+    put(catalog, root, b"b", content_id=blank.id)
+    ((content_id, stored),) = catalog.living_embeddings("one")
+    assert content_id == known.id
+    assert np.array_equal(stored, vector)
+    catalog.set_file(file.id, state="quarantined")
+    assert list(catalog.living_embeddings("one")) == []
+
+
+def test_what_a_new_bundle_has_not_embedded_is_listed_once(catalog: Catalog, root: Root) -> None:
+    done, bare, broken = (catalog.add_content(content(name)) for name in ("aa", "bb", "cc"))
+    catalog.add_content(content("cc", reason="damaged"))
+    catalog.add_embedding(done.id, "new", np.zeros(256, np.float32))
+    put(catalog, root, b"done", content_id=done.id)
+    put(catalog, root, b"broken", content_id=broken.id)
+    first, second = (put(catalog, root, path, content_id=bare.id) for path in (b"bare", b"bare2"))
+    (found,) = catalog.lacking_embedding("new", 10, [root.id], [])
+    assert found.id in (first.id, second.id)
+    assert len(catalog.lacking_embedding("old", 10, [root.id], [])) == 2
+    assert len(catalog.lacking_embedding("old", 1, [root.id], [])) == 1
+    assert catalog.lacking_embedding("new", 10, [root.id], [first.id, second.id]) == []
+    assert catalog.lacking_embedding("new", 10, [root.id + 1], []) == []
+
+
+# Verdicts
+
+
+def test_a_verdict_is_read_as_it_was_written(catalog: Catalog) -> None:
+    case = replace(CASE, path=b"caf\xe9\n.jpg", original_path=b"\xff", quarantined_to=b"\xfe", restored_to=b"\xfd")
+    catalog.add_case(case)
+    assert catalog.case(case.id) == case
+    catalog.set_case(case.id, state="done")
+    assert catalog.case(case.id) == replace(case, state="done")
+    catalog.drop_case(case.id)
+    assert catalog.case(case.id) is None
+
+
+def test_verdicts_are_listed_oldest_first(catalog: Catalog, root: Root) -> None:
+    file = put(catalog, root, b"a", "duplicate")
+    cases = [
+        replace(CASE, id=str(day), time=f"2024-01-0{day}T00:00:00.000Z", file_id=file.id, state=state, logged=logged)
+        for day, state, logged in ((3, "done", "done"), (1, "pending", ""), (2, "restored", "done"))
+    ]
+    for case in cases:
+        catalog.add_case(case)
+    third, first, second = cases
+    assert catalog.cases() == [first, second, third]
+    assert catalog.cases(state="done") == [third]
+    assert catalog.cases(since="2024-01-02T00:00:00.000Z") == [second, third]
+    assert catalog.case_of(file.id) == third
+    assert catalog.case_of(file.id + 1) is None
+    assert catalog.unlogged() == [second]
+    assert catalog.standing_cases([root.id]) == [third]
+    assert catalog.standing_cases([root.id + 1]) == []
+    catalog.set_file(file.id, state="gone")
+    assert catalog.standing_cases([root.id]) == []
+
+
+def test_unreadable_files_are_listed_with_their_reasons(catalog: Catalog, root: Root) -> None:
+    put(catalog, root, b"b/x", "unreadable", refusal="damaged")
+    put(catalog, root, b"a", "unreadable")
+    put(catalog, root, b"c")
+    assert catalog.unreadable([root.id]) == [(b"/srv/a", ""), (b"/srv/b/x", "damaged")]
+    assert catalog.unreadable([]) == []
+
+
+def test_a_dismissal_counts_both_ways(catalog: Catalog) -> None:
+    catalog.dismiss("bb", "aa", "then")
+    assert catalog.dismissed("aa", "bb")
+    assert catalog.dismissed("bb", "aa")
+    assert not catalog.dismissed("aa", "cc")
+    catalog.dismiss("aa", "bb", "later")
+    assert catalog.dismissals() == [("aa", "bb", "then")]
+
+
+# Transactions and connections
+
+
+def test_what_is_rolled_back_never_was(catalog: Catalog, root: Root) -> None:
+    catalog.commit()
+    put(catalog, root, b"a")
+    catalog.rollback()
+    assert catalog.file_at(root.id, b"a") is None
+    assert [known.id for known in catalog.roots()] == [root.id]
+
+
+def test_what_is_not_committed_is_lost_at_the_close_and_the_rest_is_kept(tmp_path: Path) -> None:
+    catalog = Catalog(tmp_path / "catalog.db")
+    root = catalog.add_root(Path("/srv"), (1, 2), 5)
+    catalog.commit()
+    put(catalog, root, b"a")
+    catalog.close()
+    again = Catalog(tmp_path / "catalog.db")
+    assert again.roots() == [root]
+    assert again.file_at(root.id, b"a") is None
+    again.close()
+
+
+def test_another_connection_sees_what_is_committed_and_nothing_else(tmp_path: Path, catalog: Catalog) -> None:
+    other = Catalog(tmp_path / "catalog.db")
+    catalog.add_root(Path("/srv"), (1, 2), 5)
+    assert other.roots() == []  # and it need not wait
+    other.rollback()
+    catalog.commit()
+    assert len(other.roots()) == 1
+    other.close()
+
+
+def test_several_threads_write_beside_each_other(tmp_path: Path, catalog: Catalog, root: Root) -> None:
+    catalog.commit()
+    failures: list[BaseException] = []
+
+    def write(thread: int) -> None:
+        mine = Catalog(tmp_path / "catalog.db")
+        try:
+            for number in range(20):
+                mine.enqueue(root.id, b"%d/%d" % (thread, number), SEEN, False, number, "waiting")
+                mine.commit()
+        except (sa.exc.SQLAlchemyError, CatalogError) as error:
+            failures.append(error)
+        finally:
+            mine.close()
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert catalog.waiting_count() == 80
+
+
+def test_a_full_disk_is_a_storage_error_that_can_be_tried_again(catalog: Catalog, root: Root) -> None:
+    catalog.commit()
+    pages = catalog._connection.exec_driver_sql("PRAGMA page_count").scalar()
+    catalog._connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
+    with pytest.raises(StorageError):
+        for number in range(200):
+            put(catalog, root, b"%d" % number + b"x" * 200)
+    catalog.rollback()
+    catalog._connection.exec_driver_sql("PRAGMA max_page_count=100000")
+    catalog.rollback()
+    put(catalog, root, b"a")
+    catalog.commit()
+    assert catalog.counts() == {"kept": 1, "waiting": 0}

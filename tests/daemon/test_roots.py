@@ -1,0 +1,107 @@
+"""Which folder a watched path is now: known, new, or away."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from twinwatch.catalog import Catalog
+from twinwatch.roots import AwayError, recognise
+from twinwatch.scanner import folder_of
+
+NOW_NS, LATER_NS = 10**18, 10**18 + 5
+
+
+@pytest.fixture
+def share(tmp_path: Path) -> Path:
+    share = tmp_path / "share"
+    share.mkdir()
+    return share
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Iterator[Catalog]:
+    catalog = Catalog(tmp_path / "catalog.db")
+    yield catalog
+    catalog.close()
+
+
+def test_a_first_time_makes_it_known(share: Path, catalog: Catalog) -> None:
+    root = recognise(share, catalog, NOW_NS, starting=True)
+    assert root.path == os.fsencode(share)
+    assert root.folder == (share.stat().st_dev, share.stat().st_ino)
+    assert root.watched_ns == NOW_NS
+    assert catalog.roots(share) == [root]
+
+
+def test_it_is_known_again(share: Path, catalog: Catalog) -> None:
+    root = recognise(share, catalog, NOW_NS, starting=True)
+    assert recognise(share, catalog, LATER_NS, starting=True) == root
+    assert recognise(share, catalog, LATER_NS, starting=False) == root
+    assert len(catalog.roots()) == 1
+
+
+@pytest.mark.parametrize("starting", [True, False])
+def test_a_folder_made_anew_on_the_same_device_is_another_root(share: Path, catalog: Catalog, starting: bool) -> None:
+    first = recognise(share, catalog, NOW_NS, starting=True)
+    share.rename(share.with_name("old"))
+    share.mkdir()
+    second = recognise(share, catalog, LATER_NS, starting)
+    assert second.id != first.id
+    assert second.watched_ns == LATER_NS
+
+    shutil.rmtree(share)
+    share.with_name("old").rename(share)
+    assert recognise(share, catalog, LATER_NS, starting=False) == first
+
+
+def pretend_device(catalog: Catalog, share: Path, device: int, inode: int) -> int:
+    """Make the share known as another device's folder; return the root's id."""
+    return catalog.add_root(share, (device, inode), NOW_NS).id
+
+
+def test_another_device_in_its_place_is_away(share: Path, catalog: Catalog) -> None:
+    device, inode = folder_of(share)
+    known = pretend_device(catalog, share, device + 1, inode + 1)
+    for starting in (True, False):
+        with pytest.raises(AwayError, match=r"on another device.*twinwatch rebuild"):
+            recognise(share, catalog, LATER_NS, starting)
+    assert [root.id for root in catalog.roots()] == [known]
+    assert catalog.roots()[0].folder == (device + 1, inode + 1)
+
+
+def test_another_number_of_the_device_is_taken_over_at_the_start_only(share: Path, catalog: Catalog) -> None:
+    device, inode = folder_of(share)
+    known = pretend_device(catalog, share, device + 1, inode)
+    with pytest.raises(AwayError):
+        recognise(share, catalog, LATER_NS, starting=False)
+    root = recognise(share, catalog, LATER_NS, starting=True)
+    assert (root.id, root.folder, root.watched_ns) == (known, (device, inode), NOW_NS)
+
+
+def test_an_earlier_folder_that_returns_is_known_even_from_another_device(share: Path, catalog: Catalog) -> None:
+    first = recognise(share, catalog, NOW_NS, starting=True)
+    device, inode = folder_of(share)
+    pretend_device(catalog, share, device + 1, inode + 1)
+    assert recognise(share, catalog, LATER_NS, starting=False) == first
+
+
+def test_a_folder_that_is_not_there_is_away(share: Path, catalog: Catalog) -> None:
+    known = recognise(share, catalog, NOW_NS, starting=True)
+    share.rmdir()
+    with pytest.raises(AwayError, match="No such file or directory; bring it back"):
+        recognise(share, catalog, LATER_NS, starting=True)
+    share.touch()
+    with pytest.raises(AwayError, match="Not a directory"):
+        recognise(share, catalog, LATER_NS, starting=True)
+    assert catalog.roots(share) == [known]
+
+
+def test_each_path_has_roots_of_its_own(tmp_path: Path, share: Path, catalog: Catalog) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    one, two = (recognise(path, catalog, NOW_NS, starting=True) for path in (share, other))
+    assert one.id != two.id
+    assert catalog.roots(other) == [two]
