@@ -1,0 +1,132 @@
+"""What `twinwatch check` looks at: configuration, mounts, watch limits, quarantine, log, bundle and device."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from twinwatch.bundle import load_bundle, locate
+from twinwatch.catalog import Catalog
+from twinwatch.config import Settings, Watch
+from twinwatch.encoder import Encoder
+from twinwatch.errors import CatalogError, ConfigError, QuarantineError
+from twinwatch.mounts import mount_of
+from twinwatch.patrol import uses_events
+from twinwatch.quarantine import Quarantine
+from twinwatch.state import StateFolder
+from twinwatch.watcher import watch_limit
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at; `warning` still works, `failed` does not."""
+
+    what: str
+    outcome: Literal["ok", "warning", "failed"]
+    detail: str
+
+
+def checks(settings: Settings) -> Iterator[Check]:
+    """Yield every check of a configuration that is valid in itself. Moves nothing and changes no file of a user."""
+    folders = 0
+    for watch in settings.watch:
+        count = sum(1 for _ in os.walk(watch.path)) if watch.recursive else 1
+        folders += count if uses_events(watch) else 0
+        yield _watching(watch, count)
+        yield _quarantine(watch)
+    yield _limit(folders)
+    yield from _state(settings)
+    yield _log(settings.duplicates_log)
+    yield from _model(settings)
+
+
+def _watching(watch: Watch, folders: int) -> Check:
+    mount = mount_of(watch.path)
+    how = "events and scans" if uses_events(watch) else "scans only"
+    detail = f"{folders} folders on {mount.kind}, found by {how}"
+    if watch.mode == "events" and mount.network:
+        return Check(f"{watch.path}", "warning", f"{detail}; {mount.kind} does not report what other hosts write")
+    return Check(f"{watch.path}", "ok", detail)
+
+
+def _quarantine(watch: Watch) -> Check:
+    what = f"{watch.path}: quarantine"
+    if watch.protect:
+        return Check(what, "ok", "protected: files here are never moved")
+    if watch.action == "flag":
+        return Check(what, "ok", "copies are flagged only")
+    try:
+        Quarantine(watch.path).prepare()
+    except QuarantineError as error:
+        return Check(what, "failed", f"{error}; copies are flagged only")
+    return Check(what, "ok", "copies are moved to .twinwatch/quarantine")
+
+
+def _limit(folders: int) -> Check:
+    limit = watch_limit()
+    detail = f"{folders} folders to watch, the kernel allows {limit}"
+    if folders < limit:
+        return Check("inotify watches", "ok", detail)
+    return Check(
+        "inotify watches",
+        "warning",
+        f"{detail}; raise it with sysctl -w fs.inotify.max_user_watches={max(524288, 2 * folders)}",
+    )
+
+
+def _state(settings: Settings) -> Iterator[Check]:
+    try:
+        state = StateFolder(settings.state_dir)
+    except ConfigError as error:
+        yield Check("state_dir", "failed", str(error))
+        return
+    holder = state.holder()
+    running = f", held by process {holder}" if holder else ", no daemon runs"
+    yield Check("state_dir", "ok", f"{state.path} on {mount_of(state.path).kind}{running}")
+    if holder:
+        # The daemon may live in a sandbox that this command does not share.
+        for root in state.read_status().get("roots", []):
+            for trouble in filter(None, (root["away"], *root["notes"])):
+                yield Check(root["path"], "warning", f"the daemon says: {trouble}")
+    if not state.catalog_path.exists():
+        yield Check("catalogue", "ok", "none yet, the daemon makes it")
+        return
+    try:
+        catalog = Catalog(state.catalog_path)
+    except CatalogError as error:
+        yield Check("catalogue", "failed", str(error))
+        return
+    found = catalog.check()
+    yield Check("catalogue", "ok" if found == "ok" else "failed", "sound" if found == "ok" else f"{found}; run rebuild")
+    for root in catalog.roots():
+        if root.latched:
+            where = os.fsdecode(root.path)
+            yield Check(where, "warning", f"quarantine is off: {root.latched}; look into it, then `twinwatch resume`")
+    catalog.close()
+
+
+def _log(path: Path) -> Check:
+    folder = next(parent for parent in (path, *path.parents) if parent.exists())
+    if os.access(folder, os.W_OK, effective_ids=True):
+        return Check("duplicates_log", "ok", str(path))
+    return Check("duplicates_log", "failed", f"{path} is not writable for user id {os.geteuid()}")
+
+
+def _model(settings: Settings) -> Iterator[Check]:
+    try:
+        bundle = load_bundle(locate(settings.model.bundle))
+        encoder = Encoder(bundle, settings.model.device)
+    except ConfigError as error:
+        yield Check("bundle", "failed", str(error))
+        return
+    manifest = bundle.manifest
+    yield Check(
+        "bundle",
+        "ok",
+        f"{settings.model.bundle} ({manifest.preset}, id {bundle.id}), radius {manifest.nomination_radius:.3f}",
+    )
+    fallback = f" ({encoder.fallback})" if encoder.fallback else ""
+    yield Check("device", "ok", f"{encoder.device}{fallback}")

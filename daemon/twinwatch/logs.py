@@ -1,0 +1,46 @@
+"""How the daemon's own log looks: JSON lines under systemd, readable lines elsewhere, always on standard error."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+import structlog
+
+
+def configure(verbose: bool) -> None:
+    """Set up structlog for this process."""
+    under_systemd = "INVOCATION_ID" in os.environ or "JOURNAL_STREAM" in os.environ
+    look: list[structlog.typing.Processor]
+    if under_systemd and not sys.stderr.isatty():
+        look = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    else:
+        look = [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=under_systemd),
+            _drop_absent,
+            *look,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def configure_quiet() -> None:
+    """For commands that report by themselves: only what went wrong is logged."""
+    configure(verbose=False)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+
+
+def _drop_absent(
+    _logger: structlog.typing.WrappedLogger, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    return {key: value for key, value in event.items() if value is not None}

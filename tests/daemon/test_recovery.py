@@ -1,0 +1,269 @@
+"""Catalogue and quarantine are brought back into step, with a real quarantine whose records are the truth."""
+
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from twinwatch.catalog import Case, Catalog, Root
+from twinwatch.quarantine import MoveOrder, Quarantine
+from twinwatch.reader import Identity
+from twinwatch.recovery import reconcile
+from twinwatch.scanner import folder_of
+
+COPY, ORIGINAL = b"the copy " * 99, b"the original " * 99
+
+
+class Share:
+    """A root with an original and a copy, its quarantine and its catalogue."""
+
+    def __init__(self, path: Path, catalog: Catalog) -> None:
+        path.mkdir()
+        self.path = path
+        self.catalog = catalog
+        (path / "sub").mkdir()
+        (path / "original.jpg").write_bytes(ORIGINAL)
+        (path / "sub" / "copy.jpg").write_bytes(COPY)
+        self.quarantine = Quarantine(path)
+        self.quarantine.prepare()
+        self.root: Root = catalog.add_root(path, folder_of(path), 1)
+        self.id = uuid.uuid4().hex
+        catalog.commit()
+
+    @property
+    def copy(self) -> Path:
+        return self.path / "sub" / "copy.jpg"
+
+    @property
+    def held(self) -> Path:
+        return self.path / ".twinwatch/quarantine/files" / self.id
+
+    def decide(self) -> int:
+        """Write down a pending verdict, as the daemon does before it acts; return the file's number."""
+        seen = Identity.of(self.copy.stat())
+        self.catalog.enqueue(self.root.id, b"sub/copy.jpg", seen, False, 1, "waiting")
+        file = self.catalog.file_at(self.root.id, b"sub/copy.jpg")
+        assert file is not None
+        self.catalog.set_file(file.id, state="duplicate", queue=None)
+        self.catalog.add_case(
+            Case(
+                id=self.id, file_id=file.id, time="2024-01-01T00:00:00.000Z", root=os.fsencode(self.path),
+                path=b"sub/copy.jpg", sha256=hashlib.sha256(COPY).hexdigest(), original_root=os.fsencode(self.path),
+                original_path=b"original.jpg", original_sha256=hashlib.sha256(ORIGINAL).hexdigest(), kind="near",
+                distance=0.2, cluster=3, evidence=0.9, edit="flipped", action="quarantined", better=False,
+            )
+        )  # fmt: skip
+        self.catalog.commit()
+        return file.id
+
+    def move(self) -> None:
+        order = MoveOrder(
+            id=self.id, path=b"sub/copy.jpg", identity=Identity.of(self.copy.stat()),
+            sha256=hashlib.sha256(COPY).hexdigest(), original_root=str(self.path), original_path=b"original.jpg",
+            original_sha256=hashlib.sha256(ORIGINAL).hexdigest(), kind="near", distance=0.2, evidence=0.9, cluster=3,
+            edit="flipped", bundle_id="default",
+        )  # fmt: skip
+        with (self.path / "original.jpg").open("rb") as original:
+            self.quarantine.move(order, original.fileno())
+
+    def reconcile(self) -> None:
+        (root,) = self.catalog.roots(self.path)
+        reconcile(self.quarantine, self.path, root, self.catalog)
+        self.catalog.rollback()  # what was not committed would be lost in a crash
+
+    @property
+    def latched(self) -> str | None:
+        return self.catalog.roots(self.path)[0].latched
+
+
+@pytest.fixture
+def share(tmp_path: Path) -> Iterator[Share]:
+    catalog = Catalog(tmp_path / "catalog.db")
+    yield Share(tmp_path / "share", catalog)
+    catalog.close()
+
+
+def test_what_is_in_step_stays(share: Share) -> None:
+    share.decide()
+    share.move()
+    share.reconcile()
+    before = share.catalog.cases(), share.catalog.counts()
+    share.reconcile()
+    assert (share.catalog.cases(), share.catalog.counts()) == before
+    assert share.held.read_bytes() == COPY
+    assert share.latched is None
+
+
+def test_a_pending_verdict_whose_file_was_moved_is_done(share: Share) -> None:
+    file_id = share.decide()
+    share.move()
+    share.reconcile()
+    case = share.catalog.case(share.id)
+    assert case is not None
+    assert (case.state, case.action, case.logged) == ("done", "quarantined", "")
+    assert case.quarantined_to == b".twinwatch/quarantine/files/" + share.id.encode()
+    file = share.catalog.file(file_id)
+    assert file is not None
+    assert file.state == "quarantined"
+    assert share.catalog.file_at(share.root.id, b"sub/copy.jpg") is None
+    assert share.catalog.unlogged() == [case]
+
+
+def test_a_pending_verdict_without_a_record_is_judged_again(share: Share) -> None:
+    file_id = share.decide()
+    share.reconcile()
+    assert share.catalog.cases() == []
+    assert [file.id for file in share.catalog.waiting(10, [share.root.id], [])] == [file_id]
+    assert share.copy.read_bytes() == COPY
+
+
+def test_a_pending_verdict_of_another_root_is_left_alone(share: Share) -> None:
+    share.decide()
+    share.catalog.set_case(share.id, root=b"/srv/other")
+    share.catalog.commit()
+    share.reconcile()
+    assert [case.state for case in share.catalog.cases()] == ["pending"]
+
+
+def test_a_move_that_was_announced_and_never_happened_is_judged_again(
+    share: Share, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file_id = share.decide()
+
+    class PowerCutError(BaseException):
+        pass
+
+    def cut(*_: object) -> None:
+        raise PowerCutError
+
+    with monkeypatch.context() as cutting:
+        cutting.setattr(Quarantine, "_take", cut)
+        cutting.setattr(Quarantine, "_undo", cut)
+        with pytest.raises(PowerCutError):
+            share.move()
+    assert [record.state for record in share.quarantine.records()] == ["intended"]
+    share.reconcile()
+    assert [record.state for record in share.quarantine.records()] == ["aborted"]
+    assert share.catalog.cases() == []
+    assert [file.id for file in share.catalog.waiting(10, [share.root.id], [])] == [file_id]
+    assert share.copy.read_bytes() == COPY
+
+
+def test_a_quarantined_file_that_the_catalogue_does_not_know_is_taken_in(share: Share) -> None:
+    share.move()
+    share.reconcile()
+    (case,) = share.catalog.cases()
+    (record,) = share.quarantine.records()
+    assert (case.id, case.state, case.action, case.file_id) == (share.id, "done", "quarantined", None)
+    assert (case.root, case.path) == (os.fsencode(share.path), b"sub/copy.jpg")
+    assert (case.original_root, case.original_path) == (os.fsencode(share.path), b"original.jpg")
+    assert (case.kind, case.distance, case.evidence, case.cluster, case.edit) == ("near", 0.2, 0.9, 3, "flipped")
+    assert (case.sha256, case.original_sha256, case.time) == (record.sha256, record.original_sha256, record.intended_at)
+    assert case.quarantined_to == b".twinwatch/quarantine/files/" + share.id.encode()
+    assert share.catalog.unlogged() == []  # the log holds it since it was moved
+
+
+def test_a_file_restored_elsewhere_is_noted_and_belongs_there(share: Share) -> None:
+    file_id = share.decide()
+    share.move()
+    share.reconcile()
+    Quarantine(share.path).restore(share.id)
+    share.reconcile()
+    case = share.catalog.case(share.id)
+    assert case is not None
+    assert (case.state, case.restored_to) == ("restored", b"sub/copy.jpg")
+    file = share.catalog.file_at(share.root.id, b"sub/copy.jpg")
+    assert file is not None
+    assert (file.id, file.state, file.identity) == (file_id, "restored", Identity.of(share.copy.stat()))
+    assert share.copy.read_bytes() == COPY
+    assert share.latched is None
+
+    share.catalog.set_file(file_id, queue=None)  # it has been judged, and is not to be queued at every start
+    share.catalog.commit()
+    share.reconcile()
+    assert share.catalog.waiting_count() == 0
+
+
+def test_a_restore_beside_a_newcomer_is_noted_under_its_new_name(share: Share) -> None:
+    share.decide()
+    share.move()
+    share.reconcile()
+    share.copy.write_bytes(b"a newcomer")
+    restored = Quarantine(share.path).restore(share.id)
+    share.reconcile()
+    case = share.catalog.case(share.id)
+    assert case is not None
+    assert case.restored_to == restored.path != b"sub/copy.jpg"
+    file = share.catalog.file_at(share.root.id, restored.path)
+    assert file is not None
+    assert file.state == "restored"
+    assert share.copy.read_bytes() == b"a newcomer"
+
+
+def test_a_dismissal_outlasts_its_restore(share: Share) -> None:
+    share.decide()
+    share.move()
+    share.reconcile()
+    share.catalog.set_case(share.id, state="dismissed")
+    share.catalog.commit()
+    Quarantine(share.path).restore(share.id)
+    share.reconcile()
+    case = share.catalog.case(share.id)
+    assert case is not None
+    assert case.state == "dismissed"
+
+
+def test_a_restored_file_that_was_deleted_since_is_only_noted(share: Share) -> None:
+    share.decide()
+    share.move()
+    share.reconcile()
+    Quarantine(share.path).restore(share.id)
+    share.copy.unlink()
+    share.reconcile()
+    case = share.catalog.case(share.id)
+    assert case is not None
+    assert case.state == "restored"
+    assert share.catalog.file_at(share.root.id, b"sub/copy.jpg") is None
+    assert share.catalog.waiting_count() == 0
+
+
+def test_a_file_taken_out_by_hand_latches_the_root(share: Share, tmp_path: Path) -> None:
+    share.decide()
+    share.move()
+    share.reconcile()
+    shutil.move(share.held, tmp_path / "taken.jpg")
+    share.reconcile()
+    assert share.latched is not None
+    assert share.id in share.latched
+    assert "missing" in share.latched
+
+
+def test_a_stray_file_latches_the_root_and_stays(share: Share) -> None:
+    share.held.write_bytes(b"whose?")
+    share.reconcile()
+    assert share.latched is not None
+    assert "stray" in share.latched
+    assert share.held.read_bytes() == b"whose?"
+
+
+def test_the_first_reason_of_a_latch_is_kept(share: Share) -> None:
+    share.catalog.set_root(share.root.id, latched="a person's reason", latched_at="then")
+    share.catalog.commit()
+    share.held.write_bytes(b"whose?")
+    share.reconcile()
+    assert share.latched == "a person's reason"
+
+
+def test_an_empty_catalogue_learns_of_all_that_is_in_quarantine(share: Share, tmp_path: Path) -> None:
+    share.decide()
+    share.move()
+    fresh = Catalog(tmp_path / "rebuilt.db")
+    root = fresh.add_root(share.path, folder_of(share.path), 1)
+    reconcile(share.quarantine, share.path, root, fresh)
+    assert [case.id for case in fresh.cases(state="done")] == [share.id]
+    fresh.close()
+    assert share.held.read_bytes() == COPY

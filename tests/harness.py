@@ -1,0 +1,140 @@
+"""A real daemon on real folders, for the system tests: started, watched through its own log and catalogue, stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+SETTLE_S = 0.3
+PATIENCE_S = 60.0
+COMMAND = (sys.executable, "-c", "from twinwatch.cli import main; main()")
+
+
+def wait_for(what: Callable[[], Any], patience_s: float = PATIENCE_S) -> Any:
+    """Return the first true value of `what`; fail when patience ends."""
+    until_s = time.monotonic() + patience_s
+    while time.monotonic() < until_s:
+        value = what()
+        if value:
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"waited {patience_s} s in vain")
+
+
+@dataclass
+class Site:
+    """A watched share, a state folder and a configuration in one temporary folder."""
+
+    home: Path
+    bundle: Path
+    action: str = "quarantine"
+    settings: dict[str, Any] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+
+    def __post_init__(self) -> None:
+        self.share.mkdir(parents=True, exist_ok=True)
+        self.configure()
+
+    @property
+    def share(self) -> Path:
+        return self.home / "share"
+
+    @property
+    def config(self) -> Path:
+        return self.home / "config.yaml"
+
+    @property
+    def log_path(self) -> Path:
+        return self.home / "log" / "duplicates.jsonl"
+
+    @property
+    def stderr(self) -> str:
+        return (self.home / "daemon.log").read_text(errors="replace")
+
+    def configure(self, **changes: Any) -> None:
+        """Write the configuration, with these top-level keys changed."""
+        content = {
+            "watch": [{"path": str(self.share), "action": self.action}],
+            "state_dir": str(self.home / "state"),
+            "duplicates_log": str(self.log_path),
+            "settle_seconds": SETTLE_S,
+            "model": {"bundle": str(self.bundle), "device": "cpu"},
+            **self.settings,
+            **changes,
+        }
+        self.config.write_text(yaml.safe_dump(content), encoding="utf-8")
+
+    def start(self) -> None:
+        """Start the daemon and return when it says that it is ready."""
+        address = self.home / "notify"
+        address.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+            channel.bind(str(address))
+            channel.settimeout(PATIENCE_S)
+            with (self.home / "daemon.log").open("ab") as log:
+                self.process = subprocess.Popen(
+                    [*COMMAND, "run", "--verbose", "-c", str(self.config)],
+                    stderr=log,
+                    env={**os.environ, "NOTIFY_SOCKET": str(address)},
+                )
+            while b"READY=1" not in channel.recv(4096):
+                pass
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> float:
+        """End the daemon; return how many seconds that took."""
+        assert self.process is not None
+        started_s = time.monotonic()
+        self.process.send_signal(number)
+        self.process.wait(30)
+        self.process = None
+        return time.monotonic() - started_s
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command on this site's configuration."""
+        return twinwatch(*arguments, "-c", str(self.config))
+
+    def settled(self) -> dict[str, int]:
+        """Wait until the daemon has nothing left to judge; return its counts of files by state."""
+        from twinwatch.catalog import Catalog
+
+        catalog = Catalog(self.home / "state" / "catalog.db")
+        quiet = 0
+
+        def still() -> bool:
+            nonlocal quiet
+            quiet = quiet + 1 if catalog.waiting_count() == 0 else 0
+            return quiet > (SETTLE_S + 1.0) / 0.05
+
+        wait_for(still)
+        counts = catalog.counts()
+        catalog.close()
+        return counts
+
+    def entries(self, event: str | None = None) -> list[dict[str, Any]]:
+        """The lines of the duplicates log, of one event if given."""
+        if not self.log_path.exists():
+            return []
+        found = [json.loads(line) for line in self.log_path.read_text(encoding="utf-8").splitlines()]
+        return [entry for entry in found if event in (None, entry["event"])]
+
+    def entry_of(self, path: Path) -> dict[str, Any]:
+        """Wait for the verdict on a path and return its line."""
+        return wait_for(lambda: next((line for line in self.entries("duplicate") if line["path"] == str(path)), None))
+
+
+def twinwatch(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        [*COMMAND, *arguments], capture_output=True, text=True, timeout=150, check=False, errors="replace", **options
+    )

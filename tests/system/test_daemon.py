@@ -1,0 +1,275 @@
+"""The daemon's main job on real folders: copies are found, moved, brought back; restarts lose and repeat nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+from paint import paint
+from PIL import ImageOps
+
+from harness import Site, wait_for
+
+
+def fill(folder: Path, count: int = 6) -> list[Path]:
+    """Put different pictures into a folder."""
+    paths = [folder / f"picture{number}.jpg" for number in range(count)]
+    for number, path in enumerate(paths):
+        paint(number).save(path, quality=90)
+    return paths
+
+
+def facts(path: Path) -> tuple[bytes, int, int, int, int]:
+    """Bytes, owner, group, mode and modification time."""
+    status = path.stat()
+    return path.read_bytes(), status.st_uid, status.st_gid, status.st_mode, status.st_mtime_ns
+
+
+def test_copies_are_quarantined_and_every_byte_comes_back(site: Site) -> None:
+    pictures = fill(site.share)
+    site.start()
+    assert site.settled()["kept"] == 6
+    exact = site.share / "sub" / "exact copy.jpg"
+    exact.parent.mkdir()
+    shutil.copy(pictures[0], exact)
+    mirrored = site.share / "mirrored.png"
+    ImageOps.mirror(paint(1)).save(mirrored)
+    smaller = site.share / "smaller.webp"
+    paint(2).resize((240, 180)).save(smaller, quality=60)
+    stranger = site.share / "stranger.jpg"
+    paint(99).save(stranger)
+    exact.chmod(0o640)
+    os.utime(mirrored, ns=(10**18, 10**18 + 7))
+    before = {path: facts(path) for path in (exact, mirrored, smaller)}
+
+    for copy, original, kind in ((exact, 0, "exact"), (mirrored, 1, "near"), (smaller, 2, "near")):
+        entry = site.entry_of(copy)
+        assert entry["duplicate_of"] == str(pictures[original])
+        assert entry["kind"] == kind
+        assert entry["action"] == "quarantined"
+        assert not copy.exists()
+        assert Path(entry["quarantined_to"]).read_bytes() == before[copy][0]
+    counts = site.settled()
+    assert counts["quarantined"] == 3
+    assert counts["kept"] == 7
+    assert stranger.exists()
+
+    listed = site.run("list", "--quarantined")
+    assert listed.returncode == 0
+    assert "exact copy.jpg" in listed.stdout
+    restored = site.run("restore", "--all")
+    assert restored.returncode == 0, restored.stderr
+    assert {path: facts(path) for path in before} == before
+    site.settled()
+    assert len(site.entries("restored")) == 3
+    assert all(path.exists() for path in before), "a restored file was moved again"
+    assert len(site.entries("duplicate")) == 3
+
+
+def test_what_stood_there_first_is_only_flagged(site: Site) -> None:
+    (picture, *_) = fill(site.share, 2)
+    copy = site.share / "a copy.jpg"
+    shutil.copy(picture, copy)
+    os.utime(picture, ns=(10**18, 10**18))
+    time.sleep(0.1)
+    site.start()
+    entry = site.entry_of(copy)
+    assert entry["duplicate_of"] == str(picture)
+    assert entry["action"] == "flagged"
+    assert copy.exists()
+
+
+def test_restart_takes_in_what_changed_and_decodes_nothing_twice(site: Site) -> None:
+    pictures = fill(site.share)
+    site.start()
+    site.settled()
+    assert site.stop() < 10
+    shutil.copy(pictures[0], site.share / "while stopped.jpg")
+    pictures[1].rename(site.share / "renamed.jpg")
+    shutil.copy(site.share / "renamed.jpg", site.share / "copy of renamed.jpg")
+    paint(50).save(pictures[2], quality=90)
+    pictures[3].unlink()
+    (site.home / "daemon.log").unlink()
+
+    site.start()
+    first = site.entry_of(site.share / "while stopped.jpg")
+    assert first["duplicate_of"] == str(pictures[0])
+    second = site.entry_of(site.share / "copy of renamed.jpg")
+    assert second["duplicate_of"] == str(site.share / "renamed.jpg")
+    counts = site.settled()
+    assert counts == {"kept": 5, "quarantined": 2, "gone": 1, "waiting": 0}
+    assert len(site.entries()) == 2
+    judged_new = [line for line in site.stderr.splitlines() if "kept" in line and "path=" in line]
+    assert len(judged_new) == 1, judged_new  # only the changed picture is new
+
+
+def test_deleted_original_is_no_original_and_modified_file_is_judged_anew(site: Site) -> None:
+    pictures = fill(site.share, 3)
+    site.start()
+    site.settled()
+    pictures[0].unlink()
+    late = site.share / "late.jpg"
+    ImageOps.flip(paint(0)).save(late)
+    site.settled()
+    assert late.exists()
+    assert site.entries() == []
+    shutil.copyfile(pictures[1], late)  # rewritten in place with another picture's bytes
+    entry = site.entry_of(late)
+    assert entry["duplicate_of"] == str(pictures[1])
+
+
+def test_dismissed_pair_stays_dismissed_after_restart(site: Site) -> None:
+    pictures = fill(site.share, 2)
+    site.start()
+    site.settled()
+    copy = site.share / "copy.jpg"
+    shutil.copy(pictures[0], copy)
+    entry = site.entry_of(copy)
+    dismissed = site.run("dismiss", entry["id"][:12])
+    assert dismissed.returncode == 0, dismissed.stderr
+    assert copy.exists()
+    assert len(site.entries("dismissed")) == 1
+    site.settled()
+    site.stop()
+    os.utime(copy)
+    copy.rename(site.share / "other name.jpg")
+    shutil.copy(pictures[0], site.share / "third.jpg")
+    site.start()
+    site.settled()
+    assert len(site.entries("duplicate")) == 1
+    assert (site.share / "third.jpg").exists()
+
+
+def test_links_blank_and_broken_files_are_left_in_place(site: Site) -> None:
+    from PIL import Image
+
+    pictures = fill(site.share, 2)
+    site.start()
+    site.settled()
+    os.link(pictures[0], site.share / "hard link.jpg")
+    (site.share / "symbolic.jpg").symlink_to(pictures[0])
+    Image.new("RGB", (300, 200), (250, 250, 250)).save(site.share / "blank1.png")
+    Image.new("RGB", (200, 200), (251, 250, 250)).save(site.share / "blank2.png")
+    (site.share / "empty.jpg").touch()
+    (site.share / "truncated.jpg").write_bytes(pictures[0].read_bytes()[:-2000])
+    (site.share / "text.jpg").write_text("no picture")
+    os.mkfifo(site.share / "fifo.jpg")
+    odd = os.fsencode(site.share) + b"/odd \xff\n\x1b[31m.jpg"
+    with open(odd, "wb") as file:  # noqa: PTH123  pathlib takes no bytes
+        file.write(pictures[1].read_bytes())
+    entry = wait_for(lambda: next(iter(site.entries("duplicate")), None))
+    assert "path_b64" in entry
+    assert "\n" not in entry["path"]
+    assert "\x1b" not in entry["path"]
+    counts = site.settled()
+    assert counts["unreadable"] == 3
+    assert counts["link"] == 1
+    assert len(site.entries()) == 1
+    for name in ("hard link.jpg", "symbolic.jpg", "blank1.png", "blank2.png", "empty.jpg", "truncated.jpg", "fifo.jpg"):
+        assert os.path.lexists(site.share / name), name
+    restored = site.run("restore", entry["id"])
+    assert restored.returncode == 0, restored.stderr
+    assert os.path.lexists(odd)
+
+
+def test_kill_9_at_any_moment_then_restart_accounts_for_every_file(site: Site) -> None:
+    pictures = fill(site.share, 4)
+    site.start()
+    site.settled()
+    for number in range(12):
+        shutil.copy(pictures[number % 4], site.share / f"copy{number}.jpg")
+    wait_for(lambda: len(site.entries("duplicate")) >= 2)
+    site.stop(signal.SIGKILL)
+    site.start()
+    wait_for(lambda: len(site.entries("duplicate")) == 12)
+    counts = site.settled()
+    assert counts["kept"] == 4
+    assert counts["quarantined"] == 12
+    assert len({entry["id"] for entry in site.entries("duplicate")}) == 12
+    quarantine = site.share / ".twinwatch" / "quarantine" / "files"
+    assert len(list(quarantine.iterdir())) == 12
+
+
+def test_vanished_root_is_no_deletion_and_work_resumes(site: Site) -> None:
+    fill(site.share, 3)
+    site.start()
+    site.settled()
+    away = site.home / "away"
+    site.share.rename(away)
+    wait_for(lambda: "folder is away" in site.stderr)
+    away.rename(site.share)
+    wait_for(lambda: "folder is back" in site.stderr)
+    shutil.copy(site.share / "picture0.jpg", site.share / "copy.jpg")
+    assert site.entry_of(site.share / "copy.jpg")["action"] == "quarantined"
+    assert site.settled() == {"kept": 3, "quarantined": 1, "waiting": 0}
+
+
+def test_reload_takes_a_good_configuration_and_refuses_a_bad_one(site: Site) -> None:
+    pictures = fill(site.share, 2)
+    site.start()
+    site.settled()
+    assert site.process is not None
+    site.config.write_text(site.config.read_text() + "colour: blue\n")
+    site.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: "reload refused" in site.stderr)
+    shutil.copy(pictures[0], site.share / "copy0.jpg")
+    assert site.entry_of(site.share / "copy0.jpg")["action"] == "quarantined"
+    rotated = site.log_path.rename(site.log_path.with_suffix(".1"))
+    site.configure(watch=[{"path": str(site.share), "action": "flag"}])
+    site.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: "reloaded" in site.stderr)
+    shutil.copy(pictures[1], site.share / "copy1.jpg")
+    assert site.entry_of(site.share / "copy1.jpg")["action"] == "flagged"
+    assert len(rotated.read_text().splitlines()) == 1
+
+
+def test_second_daemon_is_refused_and_starts_once_the_first_is_killed(site: Site) -> None:
+    fill(site.share, 1)
+    site.start()
+    second = site.run("run")
+    assert second.returncode == 3
+    assert "holds" in second.stderr
+    site.stop(signal.SIGKILL)
+    site.start()
+    assert site.stop() < 10
+
+
+def test_rebuild_brings_back_what_quarantine_and_folders_tell(site: Site) -> None:
+    pictures = fill(site.share, 3)
+    site.start()
+    site.settled()
+    shutil.copy(pictures[0], site.share / "copy.jpg")
+    entry = site.entry_of(site.share / "copy.jpg")
+    site.settled()
+    site.stop()
+    catalog = site.home / "state" / "catalog.db"
+    catalog.write_bytes(b"\xff" * 20_000)
+    refused = site.run("run")
+    assert refused.returncode == 1
+    assert "rebuild" in refused.stderr
+    rebuilt = site.run("rebuild")
+    assert rebuilt.returncode == 0, rebuilt.stderr
+    assert "1 files in quarantine" in rebuilt.stdout
+    restored = site.run("restore", entry["id"])
+    assert restored.returncode == 0, restored.stderr
+    site.start()
+    assert site.settled() == {"kept": 4, "waiting": 0}
+    assert (site.share / "copy.jpg").exists()
+    assert len(site.entries("duplicate")) == 1, "a restored file was accused again"
+
+
+def test_restore_works_without_any_catalogue(site: Site) -> None:
+    pictures = fill(site.share, 2)
+    site.start()
+    site.settled()
+    shutil.copy(pictures[0], site.share / "copy.jpg")
+    site.entry_of(site.share / "copy.jpg")
+    site.settled()
+    site.stop()
+    shutil.rmtree(site.home / "state")
+    restored = site.run("restore", "--all")
+    assert restored.returncode == 0, restored.stderr
+    assert (site.share / "copy.jpg").read_bytes() == pictures[0].read_bytes()
