@@ -1,0 +1,169 @@
+"""The command line on real folders: what a user sees, and the bundle they get."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from PIL import Image
+
+from twinwatch.bundle import load_bundle
+from twinwatch_training.edits import EDITS
+from twinwatch_training.model import embedder
+from twinwatch_training.presets import preset
+from twinwatch_training.train import load_fitted
+
+Train = Callable[..., Any]
+Fill = Callable[[Path, int], Path]
+PICTURES = ("loss.png", "reconstructions.png", "distances.png", "clusters.png", "misses.png")
+
+
+def test_the_bundle_is_one_the_daemon_takes(finished: Any) -> None:
+    bundle = load_bundle(finished.out)
+    manifest = bundle.manifest
+    assert bundle.centroids.shape == (20, 256)
+    assert (manifest.preset, manifest.unit_norm, bundle.input_size) == ("seed", False, (32, 32))
+    assert set(manifest.error_rate.edit_recall) == set(EDITS)
+    assert (manifest.training["pictures"], manifest.training["held_out_pictures"]) == (70, 10)
+    assert manifest.error_rate.library_pictures == 10
+    assert manifest.training["epochs"] == 1
+    assert sorted(path.name for path in finished.out.iterdir()) == ["bundle.json", "centroids.npy", "encoder.onnx"]
+
+
+def test_the_onnx_file_keeps_its_contract_and_equals_torch(finished: Any) -> None:
+    path = finished.out / "encoder.onnx"
+    graph = onnx.load(path)
+    onnx.checker.check_model(graph)
+    assert [(each.domain, each.version) for each in graph.opset_import] == [("", 17)]
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (taken,), (given,) = session.get_inputs(), session.get_outputs()
+    assert (taken.name, taken.type, taken.shape[1:]) == ("pixels", "tensor(uint8)", [32, 32, 3])
+    assert (given.name, given.type, given.shape[1:]) == ("embedding", "tensor(float)", [256])
+    model = load_fitted(finished.out.with_name("bundle.work"), preset, torch.device("cpu")).model
+    rng = np.random.default_rng(0)
+    for count in (1, 2, 33):
+        pixels = rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+        found = session.run(None, {"pixels": pixels})[0]
+        assert found.shape == (count, 256)
+        assert np.abs(found - embedder(model, torch.device("cpu"))(pixels)).max() < 1e-4
+    assert load_bundle(finished.out).manifest.training["onnx_parity_error"] < 1e-4
+
+
+def test_what_was_left_out_is_named(finished: Any) -> None:
+    assert f"left out {finished.data / 'broken.jpg'}" in finished.output
+    assert f"left out {finished.data / 'same.jpg'}: same bytes as {finished.data / '001.jpg'}" in finished.output
+
+
+def test_the_report_has_every_picture_and_the_page_shows_them(finished: Any) -> None:
+    folder = finished.out.with_name("bundle.report")
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    for name in PICTURES:
+        assert f'src="{name}"' in page
+        with Image.open(folder / name) as picture:
+            assert min(picture.size) > 200
+    assert "broken.jpg" in page
+    assert all(name in page for name in EDITS)
+
+
+def test_each_step_is_a_command_too(finished: Any, tmp_path: Path, train: Train) -> None:
+    work, out = tmp_path / "work", tmp_path / "bundle"
+    missing = train("cluster", "--work", work)
+    assert missing.returncode == 2 and "run `twinwatch-train fit" in missing.stderr
+    fit = train("fit", finished.data, "--work", work, "--preset", "seed", "--epochs", 1, "--device", "cpu")
+    assert fit.returncode == 0, fit.stderr
+    early = train("export", "--out", out, "--work", work)
+    assert early.returncode == 2 and "run `twinwatch-train cluster" in early.stderr
+    for step in ("cluster", "calibrate", "evaluate"):
+        done = train(step, "--work", work)
+        assert done.returncode == 0, done.stderr
+    for step in ("export", "report"):
+        done = train(step, "--out", out, "--work", work)
+        assert done.returncode == 0, done.stderr
+    # The same seed on the same pictures, step by step: the same bundle.
+    assert load_bundle(out).id == load_bundle(finished.out).id
+    assert (tmp_path / "bundle.report" / "index.html").exists()
+
+
+def test_a_bundle_is_evaluated_on_any_folder(finished: Any, tmp_path: Path, train: Train, fill: Fill) -> None:
+    other = fill(tmp_path / "other", 30)
+    done = train("evaluate", other, "--bundle", finished.out, "--fa", 0.1, "--json", tmp_path / "numbers.json")
+    assert done.returncode == 0, done.stderr
+    assert "rotate_180" in done.stdout
+    numbers = json.loads((tmp_path / "numbers.json").read_text())
+    assert set(numbers["recall"]) == set(EDITS)
+    assert numbers["false_alarm_rate"] <= 0.1
+    assert (numbers["library_pictures"], numbers["new_pictures"]) == (15, 15)
+
+
+def test_too_few_pictures_are_refused_with_what_is_needed(tmp_path: Path, train: Train, fill: Fill) -> None:
+    (tmp_path / "empty").mkdir()
+    for folder, count in ((tmp_path / "empty", 0), (fill(tmp_path / "tiny", 5), 5)):
+        done = train(folder, "--out", tmp_path / "bundle", "--preset", "seed")
+        assert done.returncode == 2
+        assert f"{folder} holds {count} usable pictures; at least 50" in done.stderr
+        assert "Traceback" not in done.stderr + done.stdout
+    assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["{missing}", "--out", "{out}"], "is not a folder"),
+        (["{data}", "--out", "{out}", "--preset", "best"], "choose one of seed, default"),
+        (["{data}", "--out", "{out}", "--device", "tpu"], "choose auto, cpu or cuda"),
+        (["{data}", "--out", "{data}"], "is not a bundle"),
+        (["cluster"], "name the run"),
+        (["evaluate", "{data}"], "give both a folder and --bundle"),
+        (["evaluate", "{data}", "--bundle", "{missing}"], "bundle.json is missing"),
+    ],
+)
+def test_wrong_words_end_with_2_and_a_reason(
+    words: list[str], message: str, finished: Any, tmp_path: Path, train: Train
+) -> None:
+    places = {"data": finished.data, "out": tmp_path / "bundle", "missing": tmp_path / "missing"}
+    done = train(*(word.format(**places) for word in words))
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert message in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(finished: Any, tmp_path: Path) -> None:
+    command = [
+        str(Path(sys.executable).with_name("twinwatch-train")), "fit", str(finished.data), "--out", str(tmp_path / "b"),
+        "--preset", "seed", "--epochs", "100000", "--device", "cpu",
+    ]  # fmt: skip
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    checkpoint = tmp_path / "b.work" / "checkpoint.pt"
+    deadline = time.monotonic() + 60
+    while not checkpoint.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(running.pid, signal.SIGINT)
+    output, errors = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert f"give the same command again to go on from the last epoch kept in {tmp_path / 'b.work'}" in errors
+    assert "Traceback" not in errors
+    kept = len(torch.load(checkpoint, weights_only=True)["history"])
+    assert kept >= output.count("held out ") - 1 >= 0
+
+
+def test_the_default_preset_learns_from_a_small_folder(finished: Any, tmp_path: Path, train: Train) -> None:
+    done = train(finished.data, "--out", tmp_path / "bundle", "--epochs", 1, "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    bundle = load_bundle(tmp_path / "bundle")
+    assert bundle.manifest.preset == "default" and bundle.manifest.unit_norm
+    assert bundle.input_size == (64, 64)
+    session = onnxruntime.InferenceSession(str(bundle.encoder_path), providers=["CPUExecutionProvider"])
+    embedding = session.run(None, {"pixels": np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)})[0]
+    assert np.allclose(np.linalg.norm(embedding, axis=1), 1, atol=1e-5)

@@ -1,0 +1,140 @@
+"""Data, split, clusters, radius and leaderboard, on numbers small enough to check by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from twinwatch.errors import ConfigError
+from twinwatch_training.calibrate import Distances, calibrate, load_distances, measure, pairwise, save_distances
+from twinwatch_training.cluster import cluster
+from twinwatch_training.data import load_pictures, split
+from twinwatch_training.evaluate import evaluate, halve
+from twinwatch_training.presets import preset
+
+
+def silent(task: str, done: int, total: int, /) -> None:
+    pass
+
+
+def first_values(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """An encoder that can be followed by eye: the first pixel's red and green."""
+    return pixels[:, 0, 0, :2].astype(np.float32)
+
+
+def points(*pairs: tuple[int, int]) -> NDArray[np.uint8]:
+    pixels = np.zeros((len(pairs), 2, 2, 3), dtype=np.uint8)
+    pixels[:, 0, 0, :2] = pairs
+    return pixels
+
+
+def test_pictures_are_found_in_order_and_the_unusable_are_named(
+    tmp_path: Path, fill: Callable[[Path, int], Path]
+) -> None:
+    folder = fill(tmp_path / "data", 50)
+    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n torn")
+    (folder / "same.jpg").write_bytes((folder / "001.jpg").read_bytes())
+    (folder / "notes.txt").write_text("no picture")
+    (folder / ".twinwatch").mkdir()
+    (folder / ".twinwatch" / "hidden.jpg").write_bytes((folder / "002.jpg").read_bytes())
+    pictures = load_pictures(folder, 32, silent)
+    assert pictures.pixels.shape == (50, 32, 32, 3) and pictures.pixels.dtype == np.uint8
+    assert list(pictures.paths) == sorted(pictures.paths)
+    assert [each.path.name for each in pictures.skipped] == ["broken.png", "same.jpg"]
+    assert "001.jpg" in pictures.skipped[1].reason
+    assert load_pictures(folder, 32, silent).fingerprint == pictures.fingerprint
+    (folder / "003.jpg").unlink()
+    with pytest.raises(ConfigError, match="49 usable pictures; at least 50"):
+        load_pictures(folder, 32, silent)
+
+
+def test_the_split_is_seeded_disjoint_and_whole() -> None:
+    for count, held_out in ((50, 10), (1000, 50)):
+        parts = split(count, 3)
+        assert len(parts.held_out) == held_out
+        assert sorted([*parts.train, *parts.held_out]) == list(range(count))
+        assert np.array_equal(parts.train, split(count, 3).train)
+        assert not np.array_equal(parts.held_out, split(count, 4).held_out)
+
+
+def test_clusters_are_seeded_and_never_more_than_the_pictures() -> None:
+    embeddings = np.random.default_rng(0).normal(size=(200, 256)).astype(np.float32)
+    found = cluster(embeddings, 20, seed=1)
+    assert found.centroids.shape == (20, 256) and found.centroids.dtype == np.float32
+    assert found.sizes.sum() == 200
+    nearest = pairwise(embeddings, found.centroids).argmin(axis=1)
+    assert np.array_equal(nearest, found.labels)
+    assert np.array_equal(cluster(embeddings, 20, seed=1).centroids, found.centroids)
+    assert len(cluster(embeddings[:7], 20, seed=1).centroids) == 7
+
+
+def test_pairwise_is_the_l2_distance() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(5, 256)).astype(np.float32), rng.normal(size=(4, 256)).astype(np.float32)
+    assert np.allclose(pairwise(a, b), np.linalg.norm(a[:, None] - b[None], axis=2), atol=1e-5)
+    assert np.all(np.diagonal(pairwise(a, a)) < 1e-6)
+
+
+def test_distances_and_radius() -> None:
+    originals = points((0, 0), (10, 0), (100, 0))
+    edited = {"near": points((0, 1), (10, 2), (100, 3)), "far": points((0, 4), (9, 0), (30, 0))}
+    found = measure(first_values, originals, edited)
+    assert found.copies["near"].tolist() == [1, 2, 3]
+    assert found.copies["far"].tolist() == [4, 1, 70]
+    assert found.nearer["far"].tolist() == [0, 0, 2]
+    assert found.strangers.tolist() == [10, 10, 90]
+
+    everything = calibrate(found, 1.0, 1.0)
+    assert everything.radius == 70
+    assert everything.error_rate.edit_recall == {"near": 1.0, "far": 1.0}
+    assert everything.error_rate.false_alarm_rate == pytest.approx(2 / 3)
+    most = calibrate(found, 0.8, 1.0)
+    assert most.radius == 4
+    assert most.error_rate.edit_recall == {"near": 1.0, "far": pytest.approx(2 / 3)}
+    assert most.error_rate.false_alarm_rate == 0
+    assert calibrate(found, 1.0, 0.5).radius == 10
+
+
+def test_a_copy_that_twenty_strangers_are_nearer_to_is_not_nominated() -> None:
+    far = {"edit": np.array([5.0, 1.0], np.float32)}
+    nearer = {"edit": np.array([20, 19])}
+    found = calibrate(Distances(far, nearer, np.array([9.0, 9.0], np.float32)), 1.0, 1.0)
+    assert found.error_rate.edit_recall == {"edit": 0.5}
+
+
+def test_distances_are_kept(tmp_path: Path) -> None:
+    found = measure(first_values, points((0, 0), (9, 0)), {"blur_2.5": points((1, 0), (9, 0))})
+    save_distances(found, tmp_path)
+    read = load_distances(tmp_path)
+    assert read.copies.keys() == {"blur_2.5"}
+    assert np.array_equal(read.copies["blur_2.5"], found.copies["blur_2.5"])
+    assert np.array_equal(read.strangers, found.strangers)
+
+
+def test_recall_at_a_false_alarm_rate() -> None:
+    library = points((0, 0), (100, 0))
+    new = points(*((50, far) for far in range(10, 110, 10)))  # the nearest stranger of each lies past 50
+    edited = {"slight": points((0, 1), (100, 1)), "strong": points((0, 1), (100, 200))}
+    none = evaluate(first_values, library, new, edited, 0.0)
+    assert none.false_alarm_rate == 0
+    assert none.threshold == pytest.approx(np.hypot(50, 10), abs=1e-3)
+    assert none.recall == {"slight": 1.0, "strong": 0.5}
+    assert none.mean_recall == 0.75
+    fifth = evaluate(first_values, library, new, edited, 0.2)
+    assert fifth.false_alarm_rate == pytest.approx(0.2)
+    assert fifth.threshold > none.threshold
+
+
+def test_halves_are_disjoint_and_seeded() -> None:
+    halves = halve(21, 0)
+    assert sorted([*halves.library, *halves.new]) == list(range(21))
+    assert np.array_equal(halves.library, halve(21, 0).library)
+
+
+def test_an_unknown_preset_is_refused_with_those_that_exist() -> None:
+    with pytest.raises(ConfigError, match="seed, default"):
+        preset("best")

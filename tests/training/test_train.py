@@ -1,0 +1,107 @@
+"""The loop: resumed equals uninterrupted, and a run is never mixed with another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from twinwatch.errors import ConfigError, TwinwatchError
+from twinwatch_training.data import Pictures, load_pictures, split
+from twinwatch_training.presets import DEFAULT, SEED, Preset, preset
+from twinwatch_training.train import EpochLoss, Fitted, Run, choose_device, fit, load_fitted
+
+EPOCHS = 3
+Fill = Callable[[Path, int], Path]
+
+
+def silent(task: str, done: int, total: int, /) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, fill: Fill) -> Path:
+    return fill(tmp_path_factory.mktemp("train") / "data", 60)
+
+
+def go(
+    chosen: Preset, pictures: Pictures, work: Path, on_epoch: Callable[[int, EpochLoss], None], epochs: int = EPOCHS
+) -> Fitted:
+    run = Run("data", pictures.fingerprint, chosen.name, 7, epochs)
+    return fit(
+        run=run, preset=chosen, pictures=pictures, split=split(len(pictures), 7), work=work,
+        device=torch.device("cpu"), progress=silent, on_epoch=on_epoch,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("chosen", [SEED, DEFAULT], ids=lambda each: each.name)
+def test_a_resumed_run_ends_in_the_same_weights(chosen: Preset, folder: Path, tmp_path: Path) -> None:
+    pictures = load_pictures(folder, chosen.side, silent)
+
+    def stop_after_the_first(done: int, loss: EpochLoss) -> None:
+        if done == 1:
+            raise KeyboardInterrupt
+
+    whole = go(chosen, pictures, tmp_path / "whole", lambda *_: None)
+    with pytest.raises(KeyboardInterrupt):
+        go(chosen, pictures, tmp_path / "cut", stop_after_the_first)
+    resumed = go(chosen, pictures, tmp_path / "cut", lambda *_: None)
+
+    assert len(resumed.history) == EPOCHS
+    assert [each.total for each in resumed.history] == [each.total for each in whole.history]
+    ours, theirs = resumed.model.state_dict(), whole.model.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    read = load_fitted(tmp_path / "cut", preset, torch.device("cpu")).model.state_dict()
+    assert all(torch.equal(read[name], theirs[name]) for name in theirs)
+
+
+def test_reconstruction_gets_better(folder: Path, tmp_path: Path) -> None:
+    quick = replace(SEED, batch=8, learning_rate=5e-3)
+    losses = [each.total for each in go(quick, load_pictures(folder, 32, silent), tmp_path, lambda *_: None).history]
+    assert losses == sorted(losses, reverse=True)
+
+
+def test_a_work_folder_of_another_run_is_refused(folder: Path, tmp_path: Path) -> None:
+    pictures = load_pictures(folder, 32, silent)
+    go(SEED, pictures, tmp_path, lambda *_: None, epochs=1)
+    with pytest.raises(ConfigError, match="its epochs is 1, not 2"):
+        go(SEED, pictures, tmp_path, lambda *_: None, epochs=2)
+    with pytest.raises(ConfigError, match="fingerprint"):
+        go(SEED, replace(pictures, fingerprint="other"), tmp_path, lambda *_: None, epochs=1)
+
+
+def test_an_unfinished_or_missing_run_is_not_exported(folder: Path, tmp_path: Path) -> None:
+    def stop(done: int, loss: EpochLoss) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(ConfigError, match=r"holds no checkpoint\.pt"):
+        load_fitted(tmp_path, preset, torch.device("cpu"))
+    with pytest.raises(KeyboardInterrupt):
+        go(SEED, load_pictures(folder, 32, silent), tmp_path, stop)
+    with pytest.raises(ConfigError, match="1 of 3 epochs"):
+        load_fitted(tmp_path, preset, torch.device("cpu"))
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes(b"torn")
+    with pytest.raises(TwinwatchError, match=r"checkpoint\.pt"):
+        load_fitted(tmp_path, preset, torch.device("cpu"))
+
+
+def test_a_loss_that_is_no_number_stops_the_run(folder: Path, tmp_path: Path) -> None:
+    wild = replace(DEFAULT, learning_rate=float("inf"))
+    with pytest.raises(TwinwatchError, match="loss of epoch"):
+        go(wild, load_pictures(folder, 64, silent), tmp_path, lambda *_: None)
+
+
+def test_devices() -> None:
+    assert choose_device("cpu").type == "cpu"
+    with pytest.raises(ConfigError, match="choose auto, cpu or cuda"):
+        choose_device("tpu")
+    if not torch.cuda.is_available():
+        assert choose_device("auto").type == "cpu"
+        with pytest.raises(ConfigError, match="no CUDA"):
+            choose_device("cuda")

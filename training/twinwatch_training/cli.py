@@ -1,0 +1,292 @@
+"""The command line of training: one command for everything, and one for each step.
+
+The only module here that prints or exits.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from twinwatch.bundle import load_bundle, locate
+from twinwatch.errors import ConfigError, TwinwatchError
+from twinwatch_training.evaluate import Evaluation, save_evaluation
+from twinwatch_training.presets import preset
+from twinwatch_training.steps import Steps, evaluate_bundle
+from twinwatch_training.train import EpochLoss, choose_device
+
+STEPS = ("all", "fit", "cluster", "calibrate", "evaluate", "export", "report")
+INTERRUPTED = 130  # as the shell has it: 128 + SIGINT
+
+FALSE_ALARMS = 0.01
+
+Data = Annotated[Path, typer.Argument(help="folder of pictures, searched with its subfolders")]
+Folder = Annotated[Path | None, typer.Argument(metavar="[DIR]", help="pictures to measure a finished bundle on")]
+Out = Annotated[Path, typer.Option("--out", help="folder of the bundle to write")]
+OptionalOut = Annotated[Path | None, typer.Option("--out", help="folder of the run's bundle, written or to come")]
+Work = Annotated[Path | None, typer.Option("--work", help="folder for checkpoints, BUNDLE.work if not given")]
+PresetName = Annotated[str, typer.Option("--preset", help="what is trained: seed or default")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="decides every random choice")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda")]
+Epochs = Annotated[int | None, typer.Option("--epochs", min=1, help="in place of the preset's number")]
+BundleName = Annotated[str | None, typer.Option("--bundle", help="a bundle's folder, or the name of a shipped one")]
+FalseAlarms = Annotated[float, typer.Option("--fa", min=0.0, max=0.5, help="share of new pictures wrongly accused")]
+Json = Annotated[Path | None, typer.Option("--json", help="also write the numbers to this file")]
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Learn an encoder from a folder of pictures: `twinwatch-train DATA --out BUNDLE` does every step; each is a "
+    "command too. A run that was interrupted goes on where it stopped when the same command is given again.",
+)
+
+
+def main() -> None:
+    """Entry point; `twinwatch-train DATA ...` is `twinwatch-train all DATA ...`."""
+    if len(sys.argv) > 1 and sys.argv[1] not in (*STEPS, "--help"):
+        sys.argv.insert(1, "all")
+    app()
+
+
+@app.command("all")
+def everything(
+    *,
+    data: Data,
+    out: Out,
+    preset_name: PresetName = "default",
+    seed: Seed = 0,
+    device: Device = "auto",
+    epochs: Epochs = None,
+    work: Work = None,
+) -> None:
+    """Fit, cluster, calibrate, evaluate, export and report."""
+    with _screen(_work(out, work)) as screen:
+        _refuse_foreign(out)
+        steps = screen.fit(data, preset_name, seed, device, epochs)
+        screen.cluster(steps)
+        screen.calibrate(steps)
+        screen.evaluate(steps, FALSE_ALARMS)
+        screen.export(steps, out)
+        screen.report(steps, out)
+
+
+@app.command("fit")
+def fit_command(
+    *,
+    data: Data,
+    out: OptionalOut = None,
+    preset_name: PresetName = "default",
+    seed: Seed = 0,
+    device: Device = "auto",
+    epochs: Epochs = None,
+    work: Work = None,
+) -> None:
+    """Train the auto-encoder, with a checkpoint after every epoch."""
+    with _screen(_work(out, work)) as screen:
+        screen.fit(data, preset_name, seed, device, epochs)
+
+
+@app.command("cluster")
+def cluster_command(out: OptionalOut = None, work: Work = None, device: Device = "auto") -> None:
+    """Group the embeddings of the training pictures."""
+    with _screen(_work(out, work)) as screen:
+        screen.cluster(screen.steps(device))
+
+
+@app.command("calibrate")
+def calibrate_command(out: OptionalOut = None, work: Work = None, device: Device = "auto") -> None:
+    """Choose the nomination radius on the held-out pictures."""
+    with _screen(_work(out, work)) as screen:
+        screen.calibrate(screen.steps(device))
+
+
+@app.command("evaluate")
+def evaluate_command(
+    *,
+    folder: Folder = None,
+    bundle: BundleName = None,
+    false_alarms: FalseAlarms = FALSE_ALARMS,
+    json_out: Json = None,
+    seed: Seed = 0,
+    out: OptionalOut = None,
+    work: Work = None,
+    device: Device = "auto",
+) -> None:
+    """Recall per edit: of a run on its held-out pictures, or with DIR and --bundle of a bundle on any pictures."""
+    if folder is None and bundle is None:
+        with _screen(_work(out, work)) as screen:
+            evaluation = screen.evaluate(screen.steps(device), false_alarms)
+            _write_json(evaluation, json_out)
+        return
+    with _screen(Path()) as screen:
+        if folder is None or bundle is None:
+            raise ConfigError("give both a folder and --bundle, or neither and --out or --work")
+        evaluation = evaluate_bundle(load_bundle(locate(bundle)), folder, false_alarms, seed, screen.progress)
+        screen.show(evaluation, f"{bundle} on {folder}")
+        _write_json(evaluation, json_out)
+
+
+@app.command("export")
+def export_command(out: Out, work: Work = None, device: Device = "auto") -> None:
+    """Write the bundle: ONNX checked against torch, centroids, and what was measured."""
+    with _screen(_work(out, work)) as screen:
+        _refuse_foreign(out)
+        screen.export(screen.steps(device), out)
+
+
+@app.command("report")
+def report_command(out: Out, work: Work = None, device: Device = "auto") -> None:
+    """Draw losses, reconstructions, distances, clusters and worst misses beside the bundle."""
+    with _screen(_work(out, work)) as screen:
+        screen.report(screen.steps(device), out)
+
+
+class _Screen:
+    """Runs steps and shows how far they are and what they found."""
+
+    def __init__(self, work: Path, bars: Progress) -> None:
+        self.work = work
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+
+    def progress(self, task: str, done: int, total: int, /) -> None:
+        if task not in self._tasks:
+            for finished in self._tasks.values():
+                self._bars.remove_task(finished)
+            self._tasks = {task: self._bars.add_task(task, total=total)}
+        self._bars.update(self._tasks[task], completed=done)
+
+    def steps(self, device: str) -> Steps:
+        steps = Steps(self.work, choose_device(device), self.progress)
+        _ = steps.fitted  # refuses an unfinished run before any work is done
+        return steps
+
+    def fit(self, data: Path, preset_name: str, seed: int, device: str, epochs: int | None) -> Steps:
+        chosen = preset(preset_name)
+        steps = Steps(self.work, choose_device(device), self.progress)
+        total = epochs or chosen.epochs
+        started = time.monotonic()
+
+        def on_epoch(done: int, loss: EpochLoss) -> None:
+            self._say(
+                f"epoch {done}/{total}: loss {loss.total:.4f}, reconstruction {loss.reconstruction:.4f}, "
+                f"held out {loss.held_out:.4f}, {loss.seconds:.0f} s"
+            )
+
+        fitted = steps.fit(data, chosen, seed, total, on_epoch)
+        for skipped in steps.pictures.skipped:
+            self._say(f"left out {skipped.path}: {skipped.reason}")
+        self._say(
+            f"fitted {fitted.run.preset} on {len(steps.split.train)} pictures ({len(steps.split.held_out)} held out, "
+            f"{len(steps.pictures.skipped)} left out) in {time.monotonic() - started:.0f} s; "
+            f"final loss {fitted.history[-1].total:.4f}"
+        )
+        return steps
+
+    def cluster(self, steps: Steps) -> None:
+        self.progress("cluster", 0, 1)
+        clusters = steps.cluster()
+        self.progress("cluster", 1, 1)
+        sizes = clusters.sizes
+        self._say(f"{len(sizes)} clusters of {sizes.min()} to {sizes.max()} pictures")
+
+    def calibrate(self, steps: Steps) -> None:
+        found = steps.calibrate()
+        rates = found.error_rate
+        low = min(rates.edit_recall, key=lambda name: rates.edit_recall[name])
+        self._say(
+            f"nomination radius {found.radius:.4f}: nominates {_mean(rates.edit_recall):.1%} of edited copies "
+            f"(least: {low}, {rates.edit_recall[low]:.1%}); {rates.false_alarm_rate:.1%} of new pictures have "
+            f"a stranger within it, among {rates.library_pictures}"
+        )
+
+    def evaluate(self, steps: Steps, false_alarms: float) -> Evaluation:
+        evaluation = steps.evaluate(false_alarms)
+        self.show(evaluation, "held-out pictures")
+        return evaluation
+
+    def export(self, steps: Steps, out: Path) -> None:
+        self.progress("export", 0, 1)
+        bundle, onnx = steps.export(out)
+        self.progress("export", 1, 1)
+        size_kb = len(onnx.data) / 1000
+        self._say(f"ONNX equals torch within {onnx.parity_error:.2g}; bundle {bundle.id} in {out} ({size_kb:.0f} kB)")
+
+    def report(self, steps: Steps, out: Path) -> None:
+        self.progress("report", 0, 1)
+        page = steps.report(out, out.with_name(out.name + ".report"))
+        self.progress("report", 1, 1)
+        self._say(f"report in {page}")
+
+    def show(self, evaluation: Evaluation, title: str) -> None:
+        self._say(
+            f"recall by distance alone, {title}: threshold {evaluation.threshold:.4f}, within which "
+            f"{evaluation.false_alarm_rate:.1%} of {evaluation.new_pictures} new pictures have a stranger, "
+            f"in a library of {evaluation.library_pictures}"
+        )
+        table = Table()
+        table.add_column("edit")
+        table.add_column("recall %", justify="right")
+        for name, share in evaluation.recall.items():
+            table.add_row(name, f"{100 * share:.1f}")
+        table.add_section()
+        table.add_row("mean", f"{100 * evaluation.mean_recall:.1f}")
+        self._bars.console.print(table)
+
+    def _say(self, line: str) -> None:
+        # Paths may hold what rich would take for markup.
+        self._bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _screen(work: Path) -> Iterator[_Screen]:
+    """Show progress; turn errors and Ctrl-C into a message and an exit code."""
+    bars = Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        console=Console(), transient=True,
+    )  # fmt: skip
+    try:
+        with bars:
+            yield _Screen(work, bars)
+    except TwinwatchError as error:
+        _fail(error)
+    except KeyboardInterrupt:
+        typer.echo(f"\ninterrupted: give the same command again to go on from the last epoch kept in {work}", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _work(out: Path | None, work: Path | None) -> Path:
+    if work is not None:
+        return work
+    if out is None:
+        _fail(ConfigError("name the run: --out BUNDLE (its work folder is BUNDLE.work) or --work DIR"))
+    return out.with_name(out.name + ".work")
+
+
+def _refuse_foreign(out: Path) -> None:
+    """Better before hours of training than after."""
+    if out.exists() and not (out / "bundle.json").exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out} exists and is not a bundle; name another --out")
+
+
+def _write_json(evaluation: Evaluation, path: Path | None) -> None:
+    if path is not None:
+        save_evaluation(evaluation, path)
+
+
+def _mean(shares: dict[str, float]) -> float:
+    return sum(shares.values()) / len(shares)
+
+
+def _fail(error: TwinwatchError) -> NoReturn:
+    typer.echo(f"twinwatch-train: {error}", err=True)
+    raise typer.Exit(error.exit_code) from None

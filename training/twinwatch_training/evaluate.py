@@ -1,0 +1,100 @@
+"""The leaderboard: recall per edit at a fixed rate of false alarms per new picture.
+
+Distance alone decides here; what the daemon does with evidence on top is measured elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from twinwatch.errors import ConfigError
+from twinwatch_training.calibrate import pairwise
+from twinwatch_training.model import Embed
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Recall by edit (shares of 1) at an L2 `threshold`; there `false_alarm_rate` of new pictures are accused."""
+
+    false_alarm_rate: float
+    threshold: float
+    library_pictures: int
+    new_pictures: int
+    recall: dict[str, float]
+
+    @property
+    def mean_recall(self) -> float:
+        """The mean over all edits, each weighing alike."""
+        return float(np.mean(list(self.recall.values())))
+
+
+@dataclass(frozen=True, slots=True)
+class Halves:
+    """Row numbers of the pictures taken as the library and of those taken as new."""
+
+    library: NDArray[np.int64]
+    new: NDArray[np.int64]
+
+
+def halve(count: int, seed: int) -> Halves:
+    """Split `count` pictures into a library and as many new ones, by `seed`."""
+    order = np.random.default_rng(seed).permutation(count)
+    return Halves(np.sort(order[: count // 2]), np.sort(order[count // 2 :]))
+
+
+def evaluate(
+    embed: Embed,
+    library: NDArray[np.uint8],
+    new: NDArray[np.uint8],
+    edited: dict[str, NDArray[np.uint8]],
+    false_alarms: float,
+) -> Evaluation:
+    """Measure recall on edited copies of the library where at most a share `false_alarms` of new pictures is accused.
+
+    Pixels are uint8 [N, side, side, 3]; row i of each entry of `edited` is a copy of row i of `library`.
+    """
+    known = embed(library)  # [L, 256]
+    nearest = np.sort(pairwise(embed(new), known).min(axis=1))  # [M]
+    allowed = int(false_alarms * len(nearest))
+    threshold = np.inf if allowed >= len(nearest) else float(np.nextafter(nearest[allowed], np.float32(-1)))
+    recall = {}
+    for name, pixels in edited.items():
+        own = np.linalg.norm(embed(pixels) - known, axis=1)  # [L]
+        recall[name] = float(np.mean(own <= threshold))
+    accused = float(np.mean(nearest <= threshold))
+    return Evaluation(accused, threshold, len(library), len(new), recall)
+
+
+def onnx_embedder(model: Path | bytes, batch: int = 256) -> Embed:
+    """Return a function that embeds with ONNX Runtime on the CPU, as the daemon does."""
+    session = onnxruntime.InferenceSession(
+        model if isinstance(model, bytes) else str(model), providers=["CPUExecutionProvider"]
+    )
+
+    def embed(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        starts = range(0, len(pixels), batch)
+        return np.concatenate([session.run(None, {"pixels": pixels[i : i + batch]})[0] for i in starts])
+
+    return embed
+
+
+def save_evaluation(evaluation: Evaluation, path: Path) -> None:
+    """Write the numbers as JSON."""
+    values = asdict(evaluation) | {"mean_recall": evaluation.mean_recall}
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def load_evaluation(work: Path) -> Evaluation:
+    """Return the evaluation kept in `work`. Raises ConfigError when there is none."""
+    path = work / "evaluation.json"
+    if not path.exists():
+        raise ConfigError(f"{path} is missing; run `twinwatch-train evaluate --work {work}` first")
+    values = json.loads(path.read_text(encoding="utf-8"))
+    del values["mean_recall"]
+    return Evaluation(**values)

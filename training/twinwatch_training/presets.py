@@ -1,0 +1,131 @@
+"""What is trained and how: `seed`, the encoder of the article the project grew from, and `default`, the one that ships.
+
+A preset is values only. Nothing here computes, and nothing outside it hides a number that changes the result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from twinwatch.errors import ConfigError
+
+EMBEDDING_DIM = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Conv:
+    """One convolution of the encoder, padded so that only `stride` and `pool` make the picture smaller."""
+
+    filters: int
+    kernel: int
+    stride: int = 1
+    pool: Literal["none", "max", "average"] = "none"  # by 2, after the activation
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """How far a training view may stray from its picture. Shares are of the picture's side, levels of 0..1."""
+
+    scale: tuple[float, float] = (0.7, 1.25)  # below 1 shows a border, above 1 is a crop
+    stretch: float = 0.1  # one side against the other, as a crop to another aspect does
+    shift: float = 0.25  # of the side, each way
+    turn_degrees: float = 8.0  # on top of the eight orientations; past 15 strangers start to look alike
+    plain_share: float = 0.25  # of views that keep their frame, so that exact copies stay exact
+    blur_sigma: float = 0.03  # of the side; 0.025 is the stronger blur of the catalogue
+    blur_share: float = 0.4
+    brightness: tuple[float, float] = (0.7, 1.4)
+    contrast: tuple[float, float] = (0.6, 1.5)
+    tint: float = 0.06  # each colour against the others
+    grey_share: float = 0.2
+    bar_share: float = 0.3  # a caption bar along one of the four sides
+    bar: tuple[float, float] = (0.05, 0.2)
+    noise_share: float = 0.4
+    noise: float = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """Everything that decides which bundle comes out of a folder of pictures."""
+
+    name: str
+    side: int  # pixels; pictures are squeezed to side x side
+    convs: tuple[Conv, ...]
+    head: Literal["flatten", "gem"]  # the last map as it is, or GeM-pooled, linear to 256 and unit norm
+    leak: float  # slope of the leaky ReLU below zero; 0 is a plain ReLU
+    views: Views | None  # None: reconstruction alone
+    temperature: float  # of InfoNCE; 0.03 to 0.1 work, lower looks harder at near strangers
+    reconstruction_weight: float  # next to InfoNCE
+    epochs: int
+    batch: int  # with views, also the number of strangers each copy is told from
+    learning_rate: float
+    decay: Literal["exponential", "cosine"]
+    decay_to: float  # share of the learning rate left at the end
+    warmup_share: float  # of all steps
+    weight_decay: float
+    bfloat16: bool  # halves the time where the processor has it; the bundle stays float32
+    clusters: int
+    copies_within: float  # share of edited copies that the nomination radius has to cover
+    strangers_within: float  # share of new pictures that may have a stranger within it; each costs a look at the pixels
+    evidence_level: float  # score from which pixels that line up count as evidence
+
+    @property
+    def unit_norm(self) -> bool:
+        """Whether every embedding has length 1."""
+        return self.head == "gem"
+
+
+SEED = Preset(
+    name="seed",
+    side=32,
+    convs=(Conv(4, 3, pool="max"), Conv(8, 3, pool="max"), Conv(16, 3, pool="average")),  # 4 x 4 x 16 = 256 numbers
+    head="flatten",
+    leak=0.3,  # the article names none; this is Keras's, and 0.01, torch's, ends at a higher loss
+    views=None,
+    temperature=0.0,
+    reconstruction_weight=1.0,
+    epochs=20,
+    batch=64,
+    learning_rate=5e-3,  # the article names none; at 1e-3 twenty epochs end at a held-out loss of 0.557, here at 0.549
+    decay="exponential",
+    decay_to=0.1,
+    warmup_share=0.0,
+    weight_decay=0.0,
+    bfloat16=False,
+    clusters=20,
+    copies_within=0.99,
+    strangers_within=0.5,
+    evidence_level=0.6,
+)
+
+DEFAULT = Preset(
+    name="default",
+    side=64,
+    # Strides early: 26 million multiply-adds, 0.4 ms a picture on one core.
+    convs=(Conv(24, 5, 2), Conv(48, 3, 2), Conv(48, 3), Conv(96, 3, 2), Conv(96, 3), Conv(192, 3)),
+    head="gem",
+    leak=0.0,
+    views=Views(),
+    temperature=0.05,
+    reconstruction_weight=2.0,
+    epochs=28,
+    batch=384,
+    learning_rate=2e-3,
+    decay="cosine",
+    decay_to=0.0,
+    warmup_share=0.05,
+    weight_decay=1e-4,
+    bfloat16=True,
+    clusters=96,
+    copies_within=0.99,
+    strangers_within=0.5,
+    evidence_level=0.6,
+)
+
+
+def preset(name: str) -> Preset:
+    """Return the preset of that name. Raises ConfigError naming those that exist."""
+    known = {each.name: each for each in (SEED, DEFAULT)}
+    if name not in known:
+        raise ConfigError(f"no preset {name!r}: choose one of {', '.join(known)}")
+    return known[name]

@@ -1,0 +1,251 @@
+"""The report of a training run: a folder with one page, `index.html`, and the pictures it shows.
+
+Draws only what the other steps measured; nothing is decided here.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from twinwatch.bundle import Bundle
+from twinwatch.decode import decode_exact, decode_fit
+from twinwatch_training.calibrate import Calibration, Distances
+from twinwatch_training.cluster import Clusters
+from twinwatch_training.data import MAX_MEGAPIXELS, Pictures, Split, spread
+from twinwatch_training.edits import edit_file
+from twinwatch_training.evaluate import Evaluation
+from twinwatch_training.model import to_float
+from twinwatch_training.presets import preset
+from twinwatch_training.train import EpochLoss, Fitted
+
+_COPY, _STRANGER, _GREY = "#2a6f97", "#c8553d", "#666666"
+_CLUSTERS_SHOWN = 20
+_MEMBERS_SHOWN = 12
+_FARTHEST_SHOWN = 3
+_RECONSTRUCTIONS_SHOWN = 12
+_MISSES_SHOWN = 10
+_THUMBNAIL = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Everything a run has found out, as the report shows it. `embeddings`: float32 [train pictures, 256]."""
+
+    fitted: Fitted
+    pictures: Pictures
+    split: Split
+    embeddings: NDArray[np.float32]
+    clusters: Clusters
+    distances: Distances
+    calibration: Calibration
+    evaluation: Evaluation
+
+
+def write_report(folder: Path, measured: Measured, bundle: Bundle) -> Path:
+    """Draw every picture into `folder` and return the path of the page that ties them together."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _save(loss_curve(measured.fitted.history), folder / "loss.png")
+    _save(reconstructions(measured), folder / "reconstructions.png")
+    _save(distance_histogram(measured), folder / "distances.png")
+    _save(contact_sheets(measured), folder / "clusters.png")
+    _save(worst_misses(measured), folder / "misses.png")
+    page = folder / "index.html"
+    page.write_text(_page(measured, bundle), encoding="utf-8")
+    return page
+
+
+def loss_curve(history: Sequence[EpochLoss]) -> Figure:
+    """Loss by epoch, on the pictures learned from and on those held out."""
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    epochs = np.arange(1, len(history) + 1)
+    axes.plot(epochs, [each.total for each in history], color=_COPY, marker="o", markersize=3, label="training")
+    axes.plot(epochs, [each.held_out for each in history], color=_STRANGER, marker="o", markersize=3, label="held out")
+    axes.set(xlabel="epoch", ylabel="loss", title=f"Loss: {history[-1].total:.4f} after {len(history)} epochs")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    return figure
+
+
+def reconstructions(measured: Measured) -> Figure:
+    """Held-out pictures above what the decoder makes of their embeddings."""
+    rows = spread(measured.split.held_out, _RECONSTRUCTIONS_SHOWN)
+    originals = measured.pictures.pixels[rows]  # [n, S, S, 3]
+    model = measured.fitted.model
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        restored = model.decode(model.encode(to_float(torch.from_numpy(originals).to(device))))  # [n, 3, S, S]
+    figure = Figure(figsize=(len(rows) * 1.1, 2.7), layout="constrained")
+    forgets = ", which are taught to forget the orientation" if preset(measured.fitted.run.preset).views else ""
+    figure.suptitle(f"Held-out pictures over their reconstructions from 256 numbers{forgets}", fontsize=10)
+    for axes, pixels in zip(
+        figure.subplots(2, len(rows), squeeze=False).flat,
+        [*originals, *restored.permute(0, 2, 3, 1).cpu().numpy()],
+        strict=True,
+    ):
+        _tile(axes, pixels)
+    return figure
+
+
+def distance_histogram(measured: Measured) -> Figure:
+    """How far copies lie from their originals, against how far the nearest stranger lies."""
+    copies = np.concatenate(list(measured.distances.copies.values()))
+    strangers = measured.distances.strangers
+    bins = np.linspace(0, float(max(copies.max(), strangers.max())), 80).tolist()
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for values, colour, label in (
+        (copies, _COPY, "edited copy to original"),
+        (strangers, _STRANGER, "nearest stranger"),
+    ):
+        axes.hist(values, bins, weights=np.full(len(values), 100 / len(values)), color=colour, alpha=0.6, label=label)
+    marks = (
+        (measured.calibration.radius, "nomination radius", "--"),
+        (measured.evaluation.threshold, f"{measured.evaluation.false_alarm_rate:.1%} of new pictures accused", ":"),
+    )
+    for value, label, style in marks:
+        axes.axvline(value, color=_GREY, linestyle=style, label=f"{label}: {value:.3f}")
+    axes.set(xlabel="L2 distance", ylabel="share (%)", title="Copy against stranger, held-out pictures")
+    axes.set_xlim(0, None)
+    axes.legend(frameon=False)
+    return figure
+
+
+def contact_sheets(measured: Measured) -> Figure:
+    """The largest clusters, one a row: the members nearest the centroid and, past a gap, the three farthest."""
+    clusters = measured.clusters
+    shown = np.argsort(-clusters.sizes, kind="stable")[:_CLUSTERS_SHOWN]
+    cell = _THUMBNAIL + _THUMBNAIL // 16
+    # One sheet of pixels: a plot for each thumbnail would take a minute to lay out.
+    sheet = np.full((len(shown) * cell, _MEMBERS_SHOWN * cell + cell // 3, 3), 255, dtype=np.uint8)
+    for row, label in enumerate(shown):
+        members = np.flatnonzero(clusters.labels == label)
+        outward = members[np.argsort(np.linalg.norm(measured.embeddings[members] - clusters.centroids[label], axis=1))]
+        if len(outward) > _MEMBERS_SHOWN:
+            ends = outward[: _MEMBERS_SHOWN - _FARTHEST_SHOWN], outward[-_FARTHEST_SHOWN:]
+            outward = np.concatenate(ends)
+        for column, member in enumerate(outward):
+            left = column * cell + (cell // 3 if column >= _MEMBERS_SHOWN - _FARTHEST_SHOWN else 0)
+            tile = _thumbnail(measured, int(measured.split.train[member]))
+            sheet[row * cell : row * cell + _THUMBNAIL, left : left + _THUMBNAIL] = tile
+    figure = Figure(figsize=(_MEMBERS_SHOWN * 0.8 + 1.2, len(shown) * 0.8 + 0.5), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(sheet, interpolation="antialiased")
+    axes.set_title(
+        f"The largest {len(shown)} of {len(clusters.centroids)} clusters: nearest the centroid first, farthest last",
+        fontsize=10,
+    )
+    axes.set_xticks([])
+    labels = [f"cluster {label}\n{clusters.sizes[label]} in all" for label in shown]
+    axes.set_yticks([row * cell + _THUMBNAIL // 2 for row in range(len(shown))], labels, fontsize=8, color=_GREY)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def worst_misses(measured: Measured) -> Figure:
+    """The edited copies that lie farthest outside: original, copy and distance, at most two of an edit."""
+    found = sorted(
+        ((float(far), name, row) for name, own in measured.distances.copies.items() for row, far in enumerate(own)),
+        reverse=True,
+    )
+    chosen: list[tuple[float, str, int]] = []
+    for miss in found:
+        if sum(name == miss[1] for _, name, _ in chosen) < 2 and all(row != miss[2] for _, _, row in chosen):
+            chosen.append(miss)
+    chosen = chosen[:_MISSES_SHOWN]
+    figure = Figure(figsize=(len(chosen) * 1.3, 3.2), layout="constrained")
+    figure.suptitle("Edited copies farthest from their originals: original above, copy below", fontsize=10)
+    grid = figure.subplots(2, len(chosen), squeeze=False)
+    for column, (far, name, row) in enumerate(chosen):
+        picture = int(measured.split.held_out[row])
+        path = measured.pictures.paths[picture]
+        original = decode_fit(path.read_bytes(), 2 * _THUMBNAIL, MAX_MEGAPIXELS).pixels
+        _tile(grid[0, column], _on_square(original))
+        _tile(grid[1, column], _on_square(edit_file(path, name)))
+        grid[1, column].set_title(f"{name}\n{far:.3f}", fontsize=8)
+    return figure
+
+
+def _page(measured: Measured, bundle: Bundle) -> str:
+    manifest = bundle.manifest
+    rates = measured.calibration.error_rate
+    facts = {
+        "bundle id": bundle.id,
+        "preset": manifest.preset,
+        "input": f"{manifest.input_width} x {manifest.input_height} {manifest.colour}",
+        "nomination radius": f"{manifest.nomination_radius:.4f}",
+        "new pictures with a stranger within it": f"{rates.false_alarm_rate:.1%}",
+        "library for these rates": f"{rates.library_pictures} held-out pictures",
+    } | {name.replace("_", " "): value for name, value in manifest.training.items()}
+    recall = "".join(
+        f"<tr><td>{name}</td><td>{100 * rates.edit_recall[name]:.1f}</td><td>{100 * share:.1f}</td></tr>"
+        for name, share in measured.evaluation.recall.items()
+    )
+    skipped = "".join(
+        f"<li>{html.escape(str(each.path))}: {html.escape(each.reason)}</li>"
+        for each in measured.pictures.skipped[:100]
+    )
+    rows = "".join(f"<tr><td>{name}</td><td>{html.escape(str(value))}</td></tr>" for name, value in facts.items())
+    evaluation = measured.evaluation
+    figures = "".join(
+        f'<h2>{title}</h2><img src="{name}.png" alt="{title}">'
+        for name, title in (
+            ("loss", "Loss"), ("reconstructions", "Reconstructions"), ("distances", "Distances"),
+            ("clusters", "Clusters"), ("misses", "Worst misses"),
+        )
+    )  # fmt: skip
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>twinwatch training report: {manifest.preset}</title>
+<style>body{{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#222}}
+img{{max-width:100%}}table{{border-collapse:collapse}}td,th{{padding:.15rem .9rem .15rem 0;text-align:left}}
+h2{{margin-top:2.2rem;font-size:1.15rem}}</style></head><body>
+<h1>Training report: {manifest.preset}</h1>
+<table>{rows}</table>
+<h2>Recall by edit</h2>
+<p>In %, on held-out pictures. Nominated: the original lies within the nomination radius and among the nearest 20.
+By distance alone: at a threshold of {evaluation.threshold:.4f}, where {evaluation.false_alarm_rate:.1%} of
+{evaluation.new_pictures} new pictures have a stranger within, in a library of {evaluation.library_pictures};
+mean {100 * evaluation.mean_recall:.1f}.</p>
+<table><tr><th>edit</th><th>nominated</th><th>by distance alone</th></tr>{recall}</table>
+{figures}
+<h2>Files left out: {len(measured.pictures.skipped)}</h2><ul>{skipped or "<li>none</li>"}</ul>
+</body></html>
+"""
+
+
+def _thumbnail(measured: Measured, row: int) -> NDArray[np.uint8]:
+    data = measured.pictures.paths[row].read_bytes()
+    return decode_exact(data, (_THUMBNAIL, _THUMBNAIL), MAX_MEGAPIXELS).pixels
+
+
+def _on_square(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The picture in the middle of a light grey square, on which its own white border shows."""
+    height, width = pixels.shape[:2]
+    side = max(height, width)
+    square = np.full((side, side, 3), 225, dtype=np.uint8)
+    top, left = (side - height) // 2, (side - width) // 2
+    square[top : top + height, left : left + width] = pixels
+    return square
+
+
+def _tile(axes: Axes, pixels: NDArray[np.generic]) -> None:
+    axes.imshow(pixels, interpolation="nearest")
+    axes.set_axis_off()
+
+
+def _save(figure: Figure, path: Path) -> None:
+    FigureCanvasAgg(figure)  # draws without a display
+    figure.savefig(path, dpi=110)

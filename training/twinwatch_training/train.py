@@ -1,0 +1,256 @@
+"""The training loop, read once downward, with a checkpoint after every epoch.
+
+Each epoch draws its chance from (seed, epoch), so a run that was interrupted and resumed ends, on the CPU, in the same
+weights as one that was not.
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from twinwatch.errors import ConfigError, TwinwatchError
+from twinwatch_training.data import Pictures, Progress, Split, spread
+from twinwatch_training.model import AutoEncoder, to_float
+from twinwatch_training.presets import Preset
+from twinwatch_training.views import make_views, orientations
+
+CHECKPOINT = "checkpoint.pt"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What makes one training run different from another; kept in the work folder and in the bundle."""
+
+    data: str
+    fingerprint: str
+    preset: str
+    seed: int
+    epochs: int
+
+
+@dataclass(frozen=True, slots=True)
+class EpochLoss:
+    """Mean losses of one epoch; `held_out` is the total loss on pictures that are never learned from."""
+
+    total: float
+    reconstruction: float
+    held_out: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A trained model and how it got there."""
+
+    run: Run
+    model: AutoEncoder
+    history: tuple[EpochLoss, ...]
+
+
+OnEpoch = Callable[[int, EpochLoss], None]
+"""Told the number of epochs done and the losses of the last one, after its checkpoint is on disk."""
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device for `auto`, `cpu` or `cuda`. Raises ConfigError when CUDA is asked for and absent."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"no device {name!r}: choose auto, cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "--device cuda: this torch sees no CUDA device; use --device cpu, or auto to take what is there"
+        )
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def fit(
+    *, run: Run, preset: Preset, pictures: Pictures, split: Split, work: Path, device: torch.device,
+    progress: Progress, on_epoch: OnEpoch,
+) -> Fitted:  # fmt: skip
+    """Train for `run.epochs`, going on from the checkpoint in `work` if there is one.
+
+    Raises ConfigError when that checkpoint belongs to another run, TwinwatchError when the loss is no longer a number.
+    """
+    torch.manual_seed(run.seed)
+    model = AutoEncoder(preset).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.AdamW(model.parameters(), preset.learning_rate, weight_decay=preset.weight_decay)
+    batch = min(preset.batch, len(split.train))
+    steps = len(split.train) // batch
+    watched = spread(split.held_out, batch)
+    history = _restore(work, run, model, optimizer, device)
+
+    for epoch in range(len(history), run.epochs):
+        started = time.monotonic()
+        generator = torch.Generator(device).manual_seed(_epoch_seed(run.seed, epoch))
+        order = np.random.default_rng([run.seed, epoch]).permutation(split.train)
+        sums = torch.zeros(2, device=device)
+        model.train()
+        for step in range(steps):
+            rate = preset.learning_rate * _rate_share(preset, epoch * steps + step, run.epochs * steps)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            pixels = _batch(pictures.pixels, order[step * batch : (step + 1) * batch], device)  # [B, 3, S, S]
+            total, reconstruction = _loss(model, preset, pixels, generator)
+            optimizer.zero_grad(set_to_none=True)
+            total.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            sums += torch.stack([total.detach(), reconstruction.detach()])
+            progress(f"epoch {epoch + 1}/{run.epochs}", step + 1, steps)
+        mean = (sums / steps).tolist()
+        if not math.isfinite(mean[0]):
+            raise TwinwatchError(
+                f"the loss of epoch {epoch + 1} is {mean[0]}: the checkpoint before it is in {work}; "
+                f"lower the preset's learning rate or start again with another --seed"
+            )
+        held_out = _held_out_loss(model, preset, pictures, watched, run.seed)
+        history.append(EpochLoss(mean[0], mean[1], held_out, time.monotonic() - started))
+        _save(work, run, model, optimizer, history)
+        on_epoch(epoch + 1, history[-1])
+
+    return Fitted(run, model.eval(), tuple(history))
+
+
+def load_fitted(work: Path, preset_of: Callable[[str], Preset], device: torch.device) -> Fitted:
+    """Return the finished run in `work`. Raises ConfigError when there is none, or it has epochs to go."""
+    state = _read(work)
+    if state is None:
+        raise ConfigError(f"{work} holds no {CHECKPOINT}; run `twinwatch-train fit DATA --work {work}` first")
+    run = Run(**state["run"])
+    if len(state["history"]) < run.epochs:
+        raise ConfigError(
+            f"{work} has done {len(state['history'])} of {run.epochs} epochs; go on with `twinwatch-train fit`"
+        )
+    model = AutoEncoder(preset_of(run.preset)).to(device)
+    model.load_state_dict(state["model"])
+    return Fitted(run, model.eval(), tuple(EpochLoss(**each) for each in state["history"]))
+
+
+def _loss(model: AutoEncoder, preset: Preset, pixels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """(total, reconstruction) for pixels [B, 3, S, S]."""
+    if preset.views is None:
+        restored = model.decode(model.encode(pixels))  # [B, 3, S, S]
+        loss = functional.binary_cross_entropy(restored, pixels)
+        return loss, loss
+    with torch.no_grad():
+        views = torch.cat([make_views(pixels, preset.views, generator) for _ in range(2)])  # [2B, 3, S, S]
+        views = views.contiguous(memory_format=torch.channels_last)
+    with torch.autocast(pixels.device.type, torch.bfloat16, enabled=preset.bfloat16 and _has_bfloat16(pixels.device)):
+        embeddings = model.encode(views)  # [2B, 256]
+        restored = model.decode(embeddings[: len(pixels)])  # [B, 3, S, S]
+    contrast = info_nce(embeddings.float(), preset.temperature)
+    reconstruction = _up_to_orientation(restored.float(), pixels)
+    return contrast + preset.reconstruction_weight * reconstruction, reconstruction
+
+
+def info_nce(embeddings: Tensor, temperature: float) -> Tensor:
+    """Tell each view's twin from all other views of the batch (Chen et al. 2020, SimCLR, eq. 1).
+
+    Embeddings are [2B, D] of length 1; row i and row i + B show the same picture.
+    """
+    count = len(embeddings)
+    similarity = embeddings @ embeddings.T / temperature  # [2B, 2B]
+    similarity = similarity.masked_fill(torch.eye(count, dtype=torch.bool, device=embeddings.device), -math.inf)
+    twin = torch.arange(count, device=embeddings.device).roll(count // 2)  # [2B]
+    return functional.cross_entropy(similarity, twin)
+
+
+def _up_to_orientation(restored: Tensor, pixels: Tensor) -> Tensor:
+    """Squared error against the nearest of the eight orientations: the embedding has to forget which one it saw."""
+    with torch.no_grad():
+        # Which orientation is nearest shows at an eighth of the size, for a fraction of the memory.
+        small = orientations(functional.avg_pool2d(pixels, 8))  # [B, 8, 3, S / 8, S / 8]
+        errors = (functional.avg_pool2d(restored, 8)[:, None] - small).square().mean(dim=(2, 3, 4))  # [B, 8]
+        rows = torch.arange(len(pixels), device=pixels.device)
+        target = orientations(pixels)[rows, errors.argmin(dim=1)]  # [B, 3, S, S]
+    return functional.mse_loss(restored, target)
+
+
+def _held_out_loss(model: AutoEncoder, preset: Preset, pictures: Pictures, rows: NDArray[np.int64], seed: int) -> float:
+    """The same views every epoch, so that the curve shows learning and not luck."""
+    model.eval()
+    device = next(model.parameters()).device
+    generator = torch.Generator(device).manual_seed(seed)
+    pixels = _batch(pictures.pixels, rows, device)
+    with torch.inference_mode():
+        return float(_loss(model, preset, pixels, generator)[0].item())
+
+
+def _batch(pixels: NDArray[np.uint8], rows: NDArray[np.int64], device: torch.device) -> Tensor:
+    return to_float(torch.from_numpy(pixels[rows]).to(device))  # [B, S, S, 3] -> [B, 3, S, S]
+
+
+def _rate_share(preset: Preset, step: int, steps: int) -> float:
+    warmup = round(preset.warmup_share * steps)
+    if step < warmup:
+        return (step + 1) / warmup
+    done = (step - warmup) / max(1, steps - warmup)
+    if preset.decay == "exponential":
+        return math.pow(preset.decay_to, done)
+    return preset.decay_to + (1 - preset.decay_to) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    # On processors without these instructions bfloat16 is emulated and slower than float32.
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def _epoch_seed(seed: int, epoch: int) -> int:
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+
+
+def _restore(
+    work: Path, run: Run, model: AutoEncoder, optimizer: torch.optim.Optimizer, device: torch.device
+) -> list[EpochLoss]:
+    state = _read(work)
+    if state is None:
+        return []
+    held = Run(**state["run"])
+    for field, ours in asdict(run).items():
+        theirs = asdict(held)[field]
+        # The same pictures may have moved; what they are is in the fingerprint.
+        if theirs != ours and field != "data":
+            raise ConfigError(
+                f"{work} holds another run: its {field} is {theirs}, not {ours}; "
+                f"give the same options to resume it, or another --work, or remove that folder"
+            )
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    return [EpochLoss(**each) for each in state["history"]]
+
+
+def _save(work: Path, run: Run, model: AutoEncoder, optimizer: torch.optim.Optimizer, history: list[EpochLoss]) -> None:
+    work.mkdir(parents=True, exist_ok=True)
+    state = {
+        "run": asdict(run),
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "history": [asdict(each) for each in history],
+    }
+    fresh = work / f"{CHECKPOINT}.new"
+    torch.save(state, fresh)
+    fresh.replace(work / CHECKPOINT)  # a kill leaves the old checkpoint or the new one
+
+
+def _read(work: Path) -> dict[str, Any] | None:
+    path = work / CHECKPOINT
+    if not path.exists():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    # torch reports a damaged file as any of these, depending on where the damage is.
+    except (OSError, RuntimeError, EOFError, LookupError, ValueError, pickle.UnpicklingError) as error:
+        raise TwinwatchError(f"{path} cannot be read ({error}); remove it to start again") from None
+    return state
