@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -9,11 +10,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 SETTLE_S = 0.3
@@ -30,6 +32,29 @@ def wait_for(what: Callable[[], Any], patience_s: float = PATIENCE_S) -> Any:
             return value
         time.sleep(0.05)
     raise AssertionError(f"waited {patience_s} s in vain")
+
+
+@contextlib.contextmanager
+def mounted(*arguments: str) -> Iterator[None]:
+    """Mount something for the length of a block, as mount(8) would; skip the test where that is refused."""
+    done = subprocess.run(["mount", *arguments], capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip("mounting is not permitted here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", arguments[-1]], check=True)
+
+
+def fill_disk(folder: Path) -> Path:
+    """Leave no byte free on the disk of a folder; return the file that takes the room."""
+    filler = folder / "filler"
+    with filler.open("wb", buffering=0) as file:
+        for size_bytes in (1 << 16, 1):
+            with contextlib.suppress(OSError):
+                while file.write(bytes(size_bytes)):
+                    pass
+    return filler
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""What is known about every file: SQLite through SQLAlchemy Core. All SQL lives here and in `schema`.
+"""What is known about every file: SQLite through SQLAlchemy Core. All SQL lives here, in `cases` and in `schema`.
 
 It can be rebuilt from the folders and the quarantine's own records, except what people dismissed. A Catalog belongs to
 the thread that opened it; writes are gathered until `commit`, which is short, so that the others never wait long.
@@ -14,19 +14,14 @@ from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
-from alembic.util.exc import CommandError
 from numpy.typing import NDArray
 from sqlalchemy.dialects.sqlite import insert
 
+from twinwatch.cases import Cases
 from twinwatch.errors import CatalogError
 from twinwatch.reader import Identity
-from twinwatch.schema import contents, dismissals, embeddings, files, roots, verdicts
-
-StorageError = sa.exc.OperationalError
-"""The state folder's disk is full, failing or locked by another program: what was tried may be tried again."""
+from twinwatch.records import split
+from twinwatch.schema import connect, contents, embeddings, files, roots
 
 _AWAY = ("gone", "quarantined")
 _ORIGINALS = ("kept", "duplicate", "restored")
@@ -58,7 +53,10 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What some bytes hold. `reason` is None for a picture, else why it is none."""
+    """What some bytes hold. `reason` is None for a picture, else why it is none.
+
+    `blank` pictures are copies by equal bytes only: uniform ones, and the first of several frames or pages.
+    """
 
     id: int
     sha256: str
@@ -71,29 +69,11 @@ class Content:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """One verdict as it is remembered, logged and listed. Paths are bytes, relative to their roots."""
+class Refused:
+    """A file (its absolute path) that is no readable picture, and why."""
 
-    id: str
-    file_id: int | None
-    time: str
-    root: bytes
     path: bytes
-    sha256: str
-    original_root: bytes
-    original_path: bytes
-    original_sha256: str
-    kind: str
-    distance: float | None
-    cluster: int | None
-    evidence: float | None
-    edit: str
-    action: str
-    better: bool
-    quarantined_to: bytes | None = None
-    restored_to: bytes | None = None
-    state: str = "pending"
-    logged: str = ""
+    reason: str
 
 
 class Catalog:
@@ -102,29 +82,8 @@ class Catalog:
     def __init__(self, path: Path) -> None:
         """Raises CatalogError where the file is damaged, unreadable or newer than this version."""
         self.path = path
-        # QueuePool would hand a connection to another thread; each Catalog has its own one.
-        engine = sa.create_engine(f"sqlite:///{path}", poolclass=sa.pool.NullPool, connect_args={"timeout": 30})
-        try:
-            self._connection = engine.connect()
-            for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
-                self._connection.exec_driver_sql(f"PRAGMA {pragma}")
-            self._migrate()
-        except (sa.exc.DatabaseError, CommandError) as error:
-            reason = error.orig if isinstance(error, sa.exc.DatabaseError) else error
-            raise CatalogError(
-                f"cannot use the catalogue {path}: {reason}; stop the daemon and run `twinwatch rebuild`"
-            ) from None
-
-    def _migrate(self) -> None:
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-        head = ScriptDirectory.from_config(config).get_current_head()
-        has_version = sa.inspect(self._connection).has_table("alembic_version")
-        version = sa.text("SELECT version_num FROM alembic_version")
-        if not has_version or self._connection.scalar(version) != head:
-            config.attributes["connection"] = self._connection
-            command.upgrade(config, "head")
-        self._connection.commit()
+        self._connection = connect(path)
+        self.cases = Cases(self._connection)
 
     def close(self) -> None:
         self._connection.rollback()
@@ -140,8 +99,8 @@ class Catalog:
         """Return `ok`, or what SQLite finds damaged."""
         try:
             return str(self._connection.exec_driver_sql("PRAGMA quick_check").scalar())
-        except sa.exc.DatabaseError as error:
-            return str(error.orig)
+        except CatalogError:
+            return "it is damaged"
 
     def make_durable(self) -> None:
         """From now on a commit reaches the disk before it returns: for what cannot be rebuilt."""
@@ -317,10 +276,39 @@ class Catalog:
         self._connection.execute(sa.update(files).where(links).values(state="new", queue="waiting"))
 
     def counts(self) -> dict[str, int]:
-        """Return the number of files by state; `waiting` counts the queue."""
-        query = sa.select(files.c.state, sa.func.count()).group_by(files.c.state)
+        """Return the number of files by state; `waiting` counts the queue, and `quarantined` the verdicts.
+
+        After a rebuild only the verdicts know of what lies in quarantine.
+        """
+        query = sa.select(files.c.state, sa.func.count()).where(files.c.state != "quarantined").group_by(files.c.state)
         result = {str(state): int(count) for state, count in self._connection.execute(query)}
-        return result | {"waiting": self.waiting_count()}
+        quarantined = self.cases.quarantined_count()
+        return result | ({"quarantined": quarantined} if quarantined else {}) | {"waiting": self.waiting_count()}
+
+    def ever_seen(self, path: Path) -> int:
+        """Return how many files were ever known beneath a watched path, whichever folder was there."""
+        query = (
+            sa.select(sa.func.count())
+            .select_from(files)
+            .join(roots, roots.c.id == files.c.root_id)
+            .where(roots.c.path == os.fsencode(path))
+        )
+        return int(self._connection.scalar(query) or 0)
+
+    def unreadable(self, root_ids: Iterable[int] | None = None) -> list[Refused]:
+        """Return the files that are no readable pictures, of these roots if given."""
+        query = (
+            sa.select(roots.c.path, files.c.folder, files.c.name, files.c.refusal)
+            .join(roots, roots.c.id == files.c.root_id)
+            .where(files.c.state == "unreadable")
+            .order_by(roots.c.path, files.c.folder, files.c.name)
+        )
+        if root_ids is not None:
+            query = query.where(files.c.root_id.in_(list(root_ids)))
+        return [
+            Refused(b"/".join(part for part in (row.path, row.folder, row.name) if part), row.refusal or "")
+            for row in self._connection.execute(query)
+        ]
 
     # Contents
 
@@ -382,99 +370,6 @@ class Catalog:
         )
         for content_id, vector in self._connection.execution_options(yield_per=1000).execute(query):
             yield content_id, np.frombuffer(vector, "<f4")
-
-    # Verdicts
-
-    def add_case(self, case: Case) -> None:
-        self._connection.execute(sa.insert(verdicts).values(**{name: getattr(case, name) for name in Case.__slots__}))
-
-    def set_case(self, case_id: str, **values: Any) -> None:
-        """Set columns of a verdict, such as `state`, `action`, `logged`."""
-        self._connection.execute(sa.update(verdicts).where(verdicts.c.id == case_id).values(**values))
-
-    def drop_case(self, case_id: str) -> None:
-        self._connection.execute(sa.delete(verdicts).where(verdicts.c.id == case_id))
-
-    def case(self, case_id: str) -> Case | None:
-        row = self._connection.execute(sa.select(verdicts).where(verdicts.c.id == case_id)).first()
-        return None if row is None else Case(*row)
-
-    def cases(self, state: str | None = None, since: str | None = None) -> list[Case]:
-        """Return verdicts, oldest first, of one state and since an RFC 3339 time if given."""
-        query = sa.select(verdicts).order_by(verdicts.c.time, verdicts.c.id)
-        if state is not None:
-            query = query.where(verdicts.c.state == state)
-        if since is not None:
-            query = query.where(verdicts.c.time >= since)
-        return [Case(*row) for row in self._connection.execute(query)]
-
-    def case_of(self, file_id: int) -> Case | None:
-        """Return the latest verdict on a file."""
-        query = sa.select(verdicts).where(verdicts.c.file_id == file_id).order_by(verdicts.c.time.desc()).limit(1)
-        row = self._connection.execute(query).first()
-        return None if row is None else Case(*row)
-
-    def standing_cases(self, root_ids: Iterable[int]) -> list[Case]:
-        """Return the verdicts that still hold on files of these roots: flagged, and still there."""
-        query = (
-            sa.select(verdicts)
-            .join(files, files.c.id == verdicts.c.file_id)
-            .where(verdicts.c.state == "done", files.c.state == "duplicate", files.c.root_id.in_(list(root_ids)))
-            .order_by(verdicts.c.time, verdicts.c.id)
-        )
-        return [Case(*row) for row in self._connection.execute(query)]
-
-    def unreadable(self, root_ids: Iterable[int]) -> list[tuple[bytes, str]]:
-        """Return (absolute path, reason) of the files of these roots that are no readable pictures."""
-        query = (
-            sa.select(roots.c.path, files.c.folder, files.c.name, files.c.refusal)
-            .join(roots, roots.c.id == files.c.root_id)
-            .where(files.c.state == "unreadable", files.c.root_id.in_(list(root_ids)))
-            .order_by(roots.c.path, files.c.folder, files.c.name)
-        )
-        return [
-            (b"/".join(part for part in (row.path, row.folder, row.name) if part), row.refusal or "")
-            for row in self._connection.execute(query)
-        ]
-
-    def unlogged(self) -> list[Case]:
-        """Return the verdicts whose last event the duplicates log does not hold yet."""
-        query = (
-            sa.select(verdicts)
-            .where(verdicts.c.state.not_in(("pending", "restoring")), verdicts.c.state != verdicts.c.logged)
-            .order_by(verdicts.c.time)
-        )
-        return [Case(*row) for row in self._connection.execute(query)]
-
-    def put_back(self, root: bytes, path: bytes, sha256: str) -> bool:
-        """True if a person restored, or is just restoring, these bytes to this path: they are not judged again."""
-        query = sa.select(verdicts.c.id).where(
-            verdicts.c.root == root,
-            verdicts.c.sha256 == sha256,
-            verdicts.c.state.in_(("restoring", "restored")),
-            (verdicts.c.path == path) | (verdicts.c.restored_to == path),
-        )
-        return self._connection.scalar(query.limit(1)) is not None
-
-    def dismiss(self, sha256: str, other: str, time: str) -> None:
-        """Remember that two contents are no duplicates of each other."""
-        one, two = sorted((sha256, other))
-        self._connection.execute(insert(dismissals).values(one=one, other=two, time=time).on_conflict_do_nothing())
-
-    def dismissed(self, sha256: str, other: str) -> bool:
-        one, two = sorted((sha256, other))
-        query = sa.select(dismissals.c.time).where(dismissals.c.one == one, dismissals.c.other == two)
-        return self._connection.scalar(query) is not None
-
-    def dismissals(self) -> list[tuple[str, str, str]]:
-        """Return (sha256, other sha256, time) of everything that was dismissed."""
-        return [(row.one, row.other, row.time) for row in self._connection.execute(sa.select(dismissals))]
-
-
-def split(path: bytes) -> tuple[bytes, bytes]:
-    """Return (folder, name) of a relative path; the folder of a file at the top is empty."""
-    folder, _, name = path.rpartition(b"/")
-    return folder, name
 
 
 def _root(row: sa.Row[Any]) -> Root:

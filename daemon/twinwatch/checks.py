@@ -1,4 +1,4 @@
-"""What `twinwatch check` looks at: configuration, mounts, watch limits, quarantine, log, bundle and device."""
+"""What `twinwatch check` looks at: folders, mounts, watch limits, quarantine, state, log, bundle and device."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from twinwatch.bundle import load_bundle, locate
 from twinwatch.catalog import Catalog
 from twinwatch.config import Settings, Watch
 from twinwatch.encoder import Encoder
-from twinwatch.errors import CatalogError, ConfigError, QuarantineError
+from twinwatch.errors import CatalogError, ConfigError, QuarantineError, StorageError
 from twinwatch.mounts import mount_of
 from twinwatch.patrol import uses_events
+from twinwatch.phrases import counted, user_name
 from twinwatch.quarantine import Quarantine
+from twinwatch.roots import obstacle
+from twinwatch.scanner import PRIVATE_FOLDER
 from twinwatch.state import StateFolder
 from twinwatch.watcher import watch_limit
 
@@ -31,22 +34,43 @@ class Check:
 
 def checks(settings: Settings) -> Iterator[Check]:
     """Yield every check of a configuration that is valid in itself. Moves nothing and changes no file of a user."""
-    folders = 0
+    state = None
+    try:
+        state = StateFolder(settings.state_dir)
+    except ConfigError as error:
+        yield Check("state_dir", "failed", str(error))
+    if state is None and os.access(settings.state_dir, os.F_OK):
+        return  # Another user's rights say nothing about the daemon's, and a quarantine they make is refused to it.
+    watched = 0
     for watch in settings.watch:
-        count = sum(1 for _ in os.walk(watch.path)) if watch.recursive else 1
-        folders += count if uses_events(watch) else 0
-        yield _watching(watch, count)
+        missing = obstacle(watch.path)
+        if missing:
+            yield Check(f"{watch.path}", "failed", missing)
+            continue
+        folders, private = _folders(watch)
+        watched += folders + private if uses_events(watch) else 0
+        yield _watching(watch, folders)
         yield _quarantine(watch)
-    yield _limit(folders)
-    yield from _state(settings)
+    yield _limit(watched)
+    if state is not None:
+        yield from _state(state)
     yield _log(settings.duplicates_log)
     yield from _model(settings)
+
+
+def _folders(watch: Watch) -> tuple[int, int]:
+    """Return how many folders of the user's there are, and how many of our own, which events come from too."""
+    if not watch.recursive:
+        return 1, 0
+    parts = [os.fsencode(place).split(b"/") for place, _, _ in os.walk(watch.path)]
+    private = sum(PRIVATE_FOLDER in names for names in parts)
+    return len(parts) - private, private
 
 
 def _watching(watch: Watch, folders: int) -> Check:
     mount = mount_of(watch.path)
     how = "events and scans" if uses_events(watch) else "scans only"
-    detail = f"{folders} folders on {mount.kind}, found by {how}"
+    detail = f"{counted(folders, 'folder')} on {mount.kind}, found by {how}"
     if watch.mode == "events" and mount.network:
         return Check(f"{watch.path}", "warning", f"{detail}; {mount.kind} does not report what other hosts write")
     return Check(f"{watch.path}", "ok", detail)
@@ -67,7 +91,7 @@ def _quarantine(watch: Watch) -> Check:
 
 def _limit(folders: int) -> Check:
     limit = watch_limit()
-    detail = f"{folders} folders to watch, the kernel allows {limit}"
+    detail = f"{counted(folders, 'folder')} to watch, the kernel allows {limit}"
     if folders < limit:
         return Check("inotify watches", "ok", detail)
     return Check(
@@ -77,12 +101,7 @@ def _limit(folders: int) -> Check:
     )
 
 
-def _state(settings: Settings) -> Iterator[Check]:
-    try:
-        state = StateFolder(settings.state_dir)
-    except ConfigError as error:
-        yield Check("state_dir", "failed", str(error))
-        return
+def _state(state: StateFolder) -> Iterator[Check]:
     holder = state.holder()
     running = f", held by process {holder}" if holder else ", no daemon runs"
     yield Check("state_dir", "ok", f"{state.path} on {mount_of(state.path).kind}{running}")
@@ -96,11 +115,12 @@ def _state(settings: Settings) -> Iterator[Check]:
         return
     try:
         catalog = Catalog(state.catalog_path)
-    except CatalogError as error:
+    except (CatalogError, StorageError) as error:
         yield Check("catalogue", "failed", str(error))
         return
     found = catalog.check()
-    yield Check("catalogue", "ok" if found == "ok" else "failed", "sound" if found == "ok" else f"{found}; run rebuild")
+    sound = found == "ok"
+    yield Check("catalogue", "ok" if sound else "failed", "sound" if sound else f"{found}; run `twinwatch rebuild`")
     for root in catalog.roots():
         if root.latched:
             where = os.fsdecode(root.path)
@@ -109,10 +129,11 @@ def _state(settings: Settings) -> Iterator[Check]:
 
 
 def _log(path: Path) -> Check:
-    folder = next(parent for parent in (path, *path.parents) if parent.exists())
+    # `exists` would raise where a folder above is closed to this user.
+    folder = next(parent for parent in (path, *path.parents) if os.access(parent, os.F_OK))
     if os.access(folder, os.W_OK, effective_ids=True):
         return Check("duplicates_log", "ok", str(path))
-    return Check("duplicates_log", "failed", f"{path} is not writable for user id {os.geteuid()}")
+    return Check("duplicates_log", "failed", f"{path} is not writable for the user {user_name()}")
 
 
 def _model(settings: Settings) -> Iterator[Check]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -13,17 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from rich.text import Text
 
 from twinwatch import __version__
 from twinwatch.config import DEFAULT_PATH, Limits, Settings, load_settings
 from twinwatch.errors import ConfigError, TwinwatchError
+from twinwatch.phrases import counted, user_name
 
 if TYPE_CHECKING:
-    from twinwatch.catalog import Case
     from twinwatch.state import StateFolder
 
 # Everything heavier is imported by the command that needs it: decoder processes import this module too.
@@ -36,8 +34,6 @@ app = typer.Typer(
 )
 _out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
 _err = Console(stderr=True, highlight=False, soft_wrap=True)
-
-_WIDE = 240
 
 ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", envvar="TWINWATCH_CONFIG", help="Configuration file.", show_default=True)
@@ -52,7 +48,8 @@ def main() -> None:
         _err.print(Text(f"twinwatch: {error}"))
         sys.exit(error.exit_code)
     except OSError as error:
-        _err.print(Text(f"twinwatch: {error}"))
+        place = f"{error.filename}: " if error.filename else ""
+        _err.print(Text(f"twinwatch: {place}{error.strerror or error}"))
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -100,26 +97,33 @@ def scan(
     from twinwatch import logs
     from twinwatch.bundle import load_bundle, locate
     from twinwatch.encoder import Encoder
-    from twinwatch.survey import survey
+    from twinwatch.survey import catalogue_for, distinct, survey
+    from twinwatch.tables import case_report, plain
 
     logs.configure_quiet()
-    places = _distinct(folders)
+    places = distinct(folders)
+    if out is not None:
+        _require_writable(out)
     loaded = load_bundle(locate(bundle))
     encoder = Encoder(loaded, device)
-    with _scan_state(state, places) as catalog_path, _progress() as bar:
+    with catalogue_for(places, state) as catalog_path, _progress() as bar:
         task = bar.add_task("judging", total=None, rate="")
 
         def show(judged: int, total: int) -> None:
             bar.update(task, completed=judged, total=max(judged, total), rate=_rate(bar, task))
 
         result = survey(places, catalog_path, loaded, encoder, Limits(), show)
-    _write(_report(result.copies, format), out)
+    report = case_report(result.copies, format, scanned=True, narrow=out is None and _narrow())
+    if out is None:
+        _write(report)
+    else:
+        out.write_text(plain(report), encoding="utf-8")
     for refused in result.unreadable:
         _err.print(Text(f"unreadable: {_show(refused.path)}: {refused.reason}"))
     for path in result.changed:
         _err.print(Text(f"changed while it was looked at, scan again: {_show(path)}"))
     _err.print(
-        f"{result.files} files, {result.judged} judged, {len(result.copies)} copies, "
+        f"{counted(result.files, 'file')}, {result.judged} judged, {counted(len(result.copies), 'copy', 'copies')}, "
         f"{len(result.unreadable)} unreadable, {result.seconds:.1f} s"
     )
 
@@ -129,17 +133,23 @@ def list_(
     config: ConfigOption = DEFAULT_PATH,
     everything: Annotated[bool, typer.Option("--all", help="Also restored and dismissed ones.")] = False,
     quarantined: Annotated[bool, typer.Option("--quarantined", help="Only what lies in quarantine.")] = False,
+    unreadable: Annotated[
+        bool, typer.Option("--unreadable", help="Instead of copies, the files that are no readable pictures, and why.")
+    ] = False,
     format: Annotated[Literal["table", "jsonl", "csv"], typer.Option(help="How they are written.")] = "table",
 ) -> None:
     """List the copies that were found, with the ids that restore and dismiss take."""
     from twinwatch.catalog import Catalog
+    from twinwatch.tables import case_report, refused_report
 
-    settings = _settings(config)
-    catalog = Catalog(_state(settings).catalog_path)
-    cases = catalog.cases(state=None if everything else "done")
-    if quarantined:
-        cases = [case for case in cases if case.state == "done" and case.action == "quarantined"]
-    _write(_report(cases, format), None)
+    if unreadable and (everything or quarantined):
+        raise ConfigError("--unreadable lists other files than --all and --quarantined; give it alone")
+    catalog = Catalog(_state(_settings(config)).catalog_path)
+    if unreadable:
+        _write(refused_report(catalog.unreadable(), format))
+        return
+    cases = catalog.cases.quarantined() if quarantined else catalog.cases.all(state=None if everything else "done")
+    _write(case_report(cases, format, narrow=_narrow()))
 
 
 @app.command()
@@ -147,33 +157,37 @@ def restore(
     ids: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Ids, or the beginnings of ids.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Everything in quarantine.")] = False,
     since: Annotated[
-        str | None, typer.Option(help="All that was moved since this time, such as 2026-01-31T12:00.")
+        str | None,
+        typer.Option(help="All that was moved since this time, such as 2026-01-31T12:00; without a zone it is local."),
     ] = None,
     config: ConfigOption = DEFAULT_PATH,
 ) -> None:
-    """Put files back from quarantine, as they were. A name that is taken meanwhile gets .restored-N added."""
+    """Put files back from quarantine, as they were. A name taken meanwhile gets a .restored-N."""
     from twinwatch import decisions
 
     if sum((bool(ids), everything, since is not None)) != 1:
         raise ConfigError(
             "say what to restore: ids, or --all, or --since TIME; `twinwatch list --quarantined` shows them"
         )
-    earliest = None if since is None else _time(since)
+    earliest = "" if since is None else _time(since)
     settings = _settings(config)
-    items = decisions.held(settings)
-    if ids:
-        items = decisions.chosen(items, ids)
-    elif earliest is not None:
-        items = [item for item in items if item.record.intended_at >= earliest]
-    catalog = decisions.open_catalog_if_sound(_state(settings))
+    state = _state(settings)
+    catalog = decisions.open_catalog_if_sound(state)
+    if catalog is None and state.catalog_path.exists():
+        _err.print("the catalogue cannot be used just now, so what is put back is not remembered there")
+    items = decisions.held(settings, catalog)
+    items = decisions.chosen(items, ids) if ids else decisions.moved_since(items, earliest)
     results = decisions.restore(settings, items, catalog)
     for result in results:
         if result.error:
             _err.print(Text(f"not restored: {_show(result.path)}: {result.error}"))
         else:
-            _out.print(Text(f"restored {_show(result.path)}"))
+            _out.print(Text(f"{'was restored already' if result.already else 'restored'}: {_show(result.path)}"))
+        if result.note:
+            _err.print(Text(f"{_show(result.path)}: {result.note}"))
     failed = sum(1 for result in results if result.error)
-    _out.print(f"{len(results) - failed} restored, {failed} failed")
+    done = sum(1 for result in results if not result.error and not result.already)
+    _out.print(f"{done} restored, {failed} failed" + (f", of what was moved since {earliest}" if earliest else ""))
     raise typer.Exit(1 if failed else 0)
 
 
@@ -190,11 +204,14 @@ def dismiss(
     catalog = Catalog(_state(settings).catalog_path)
     catalog.make_durable()
     for wanted in ids:
-        case, restoration = decisions.dismiss(settings, catalog, wanted)
+        case, restoration, unlogged = decisions.dismiss(settings, catalog, wanted)
         if restoration is not None and restoration.error:
-            raise TwinwatchError(f"not put back: {_show(restoration.path)}: {restoration.error}")
+            raise TwinwatchError(f"remembered, but not put back: {_show(restoration.path)}: {restoration.error}")
+        for note in (restoration.note if restoration else "", unlogged):
+            if note:
+                _err.print(Text(note))
         place = restoration.path if restoration else case.root + b"/" + case.path
-        _out.print(Text(f"no duplicate: {_show(place)}"))
+        _out.print(Text(f"{'was dismissed already' if case.state == 'dismissed' else 'no duplicate'}: {_show(place)}"))
 
 
 @app.command()
@@ -206,7 +223,7 @@ def status(config: ConfigOption = DEFAULT_PATH) -> None:
     state = _state(_settings(config))
     catalog = Catalog(state.catalog_path)
     latched = {os.fsdecode(root.path): root.latched for root in catalog.roots() if root.latched}
-    _write(status_table(state.read_status(), catalog.counts(), state.holder(), latched), None)
+    _write(status_table(state.read_status(), catalog.counts(), state.holder(), latched))
 
 
 @app.command()
@@ -216,7 +233,7 @@ def check(config: ConfigOption = DEFAULT_PATH) -> None:
     from twinwatch.tables import check_table
 
     found = list(checks(_settings(config)))
-    _write(check_table(found), None)
+    _write(check_table(found))
     raise typer.Exit(1 if any(item.outcome == "failed" for item in found) else 0)
 
 
@@ -229,8 +246,9 @@ def resume(
     from twinwatch import decisions
     from twinwatch.catalog import Catalog
 
-    catalog = Catalog(_state(_settings(config)).catalog_path)
-    cleared = decisions.resume(catalog, folder.absolute() if folder else None)
+    settings = _settings(config)
+    catalog = Catalog(_state(settings).catalog_path)
+    cleared = decisions.resume(settings, catalog, Path(os.path.normpath(folder.absolute())) if folder else None)
     for path, reason in cleared:
         _out.print(Text(f"{path}: quarantine works again (it was off: {reason})"))
     if not cleared:
@@ -247,13 +265,15 @@ def rebuild(config: ConfigOption = DEFAULT_PATH) -> None:
     with state.held():
         result = decisions.rebuild(settings, state)
     if result.aside:
-        _out.print(f"the old catalogue is kept as {result.aside}")
+        _out.print(f"the old catalogue is kept as {result.aside}; what was restored or dismissed is no longer listed")
     if result.dismissals_lost:
         _err.print("the old catalogue could not be read: what was dismissed before is forgotten")
     _out.print(
-        f"new catalogue: {result.quarantined} files in quarantine, {result.dismissals} dismissals; "
-        "the folders are taken in when the daemon starts"
+        f"new catalogue: {counted(result.quarantined, 'file')} in quarantine, "
+        f"{counted(result.dismissals, 'dismissal')}; the folders are taken in when the daemon starts"
     )
+    for why in result.away:
+        _err.print(Text(f"not taken in yet: {why}"))
 
 
 def _settings(config: Path) -> Settings:
@@ -272,7 +292,10 @@ def _become_owner(state_dir: Path) -> None:
     owner = state_dir.stat()
     if owner.st_uid == 0:
         return
-    os.initgroups(pwd.getpwuid(owner.st_uid).pw_name, owner.st_gid)
+    try:
+        os.initgroups(pwd.getpwuid(owner.st_uid).pw_name, owner.st_gid)
+    except KeyError:  # a number without an account, as in a container
+        os.setgroups([owner.st_gid])
     os.setgid(owner.st_gid)
     os.setuid(owner.st_uid)
 
@@ -281,34 +304,6 @@ def _state(settings: Settings) -> StateFolder:
     from twinwatch.state import StateFolder
 
     return StateFolder(settings.state_dir)
-
-
-def _distinct(folders: list[Path]) -> list[Path]:
-    places: list[Path] = []
-    for folder in folders:
-        place = Path(os.path.realpath(folder))
-        if not place.is_dir():
-            raise ConfigError(f"{folder}: {'not a folder' if place.exists() else 'no such folder'}")
-        if any(place.is_relative_to(other) or other.is_relative_to(place) for other in places):
-            raise ConfigError(f"{folder} overlaps another folder given; name each folder once")
-        places.append(place)
-    return places
-
-
-@contextmanager
-def _scan_state(state: Path | None, places: list[Path]) -> Iterator[Path]:
-    from twinwatch.state import StateFolder
-
-    if state is None:
-        with tempfile.TemporaryDirectory(prefix="twinwatch-") as folder:
-            yield Path(folder, "catalog.db")
-        return
-    place = Path(os.path.realpath(state))
-    if any(place.is_relative_to(folder) for folder in places):
-        raise ConfigError(f"--state {state} lies inside a folder to scan; choose another place")
-    kept = StateFolder(place)
-    with kept.held():
-        yield kept.catalog_path
 
 
 @contextmanager
@@ -329,35 +324,38 @@ def _rate(bar: Progress, task: TaskID) -> str:
     return f"{speed:.0f} files/s" if speed else ""
 
 
-def _report(cases: list[Case], format: str) -> str | Table:
-    from twinwatch.tables import case_csv, case_lines, case_table, common_folder
+def _narrow() -> bool:
+    from twinwatch.tables import NARROW
 
-    if format == "jsonl":
-        return case_lines(cases)
-    if format == "csv":
-        return case_csv(cases)
-    common = common_folder(cases)
-    table = case_table(cases, common)
-    table.caption = Text(f"paths are below {_show(common)}") if common else None
-    table.caption_justify = "left"
-    return table
+    return sys.stdout.isatty() and _out.width < NARROW
 
 
-def _write(report: str | Table, out: Path | None) -> None:
-    if out is not None:
-        with out.open("w", encoding="utf-8") as file:
-            Console(file=file, width=240, highlight=False).print(report) if not isinstance(report, str) else file.write(
-                report
-            )
-    elif isinstance(report, str):
-        sys.stdout.write(report)
+def _write(report: RenderableType) -> None:
+    from twinwatch.tables import plain
+
+    if sys.stdout.isatty() and not isinstance(report, str):
+        _out.print(report)
     else:
-        # A pipe has no width, and a table that is cut to 80 columns is of no use to the next program.
-        (_out if sys.stdout.isatty() else Console(width=_WIDE, highlight=False)).print(report)
+        sys.stdout.write(plain(report))
+
+
+def _require_writable(out: Path) -> None:
+    """Raises ConfigError where a report cannot be written: before the work that would be lost."""
+    folder = out.absolute().parent
+    # With a slash at its end a name is that of a folder or of nothing.
+    if not os.access(f"{folder}/", os.F_OK):
+        why = f"no such folder: {folder}"
+    elif os.access(f"{out}/", os.F_OK):
+        why = "is a folder; name a file"
+    elif not os.access(out if os.access(out, os.F_OK) else folder, os.W_OK, effective_ids=True):
+        why = f"{user_name()} may not write there"
+    else:
+        return
+    raise ConfigError(f"--out {out}: {why}")
 
 
 def _show(path: bytes) -> str:
-    from twinwatch.duplog import show_path
+    from twinwatch.phrases import show_path
 
     return show_path(path)
 
@@ -368,4 +366,8 @@ def _time(text: str) -> str:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise ConfigError(f"--since: not a time: {text!r}; write it like 2026-01-31T12:00") from None
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds")
+    try:
+        moment = moment.astimezone(UTC)
+    except (ValueError, OverflowError):  # in UTC it is before the year 1 or after 9999
+        raise ConfigError(f"--since: no time that can be reckoned with: {text}") from None
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,7 +1,11 @@
-"""YAML to frozen, validated settings. Unknown keys, missing paths and bad values are refused, named by their place."""
+"""YAML to frozen, validated settings. Unknown keys and bad values are refused, named by their place.
+
+Whether a watched folder is there just now is not asked here: it may be mounted later.
+"""
 
 from __future__ import annotations
 
+import difflib
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,6 +17,7 @@ from twinwatch.decode import SUFFIXES
 from twinwatch.errors import ConfigError
 
 DEFAULT_PATH = Path("/etc/twinwatch/config.yaml")
+_HEAD_BYTES = 4096
 DEFAULT_INCLUDE = tuple(f"*.{suffix}" for suffix in SUFFIXES)
 
 
@@ -22,29 +27,11 @@ def _absolute(path: Path) -> Path:
     return Path(os.path.normpath(path))
 
 
-def _existing_folder(path: Path) -> Path:
-    # The open is the proof: a folder may exist and still be closed to this user.
-    try:
-        os.close(os.open(path, os.O_RDONLY | os.O_DIRECTORY))
-    except FileNotFoundError:
-        raise ValueError(f"no such folder: {path}; create it, mount it or remove this entry") from None
-    except NotADirectoryError:
-        raise ValueError(f"not a folder: {path}") from None
-    except PermissionError:
-        readable = False
-    else:
-        readable = os.access(path, os.R_OK | os.X_OK, effective_ids=True)
-    if not readable:
-        raise ValueError(f"cannot be read by user id {os.geteuid()}: {path}; grant it read and search permission")
-    return path
-
-
 def _auto_as_none(value: Any) -> Any:
     return None if value == "auto" else value
 
 
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
-FolderPath = Annotated[Path, AfterValidator(_absolute), AfterValidator(_existing_folder)]
 
 
 class _Section(BaseModel):
@@ -54,7 +41,7 @@ class _Section(BaseModel):
 class Watch(_Section):
     """One watched folder, a root."""
 
-    path: FolderPath
+    path: AbsolutePath
     action: Literal["flag", "quarantine"] = "flag"
     recursive: bool = True
     mode: Literal["auto", "events", "scan"] = "auto"
@@ -99,12 +86,48 @@ class Settings(_Section):
     def model_post_init(self, _context: Any) -> None:
         for number, watch in enumerate(self.watch):
             for other in self.watch[:number]:
-                if watch.path.is_relative_to(other.path) or other.path.is_relative_to(watch.path):
+                if _lies_in(watch.path, other.path) or _lies_in(other.path, watch.path):
                     raise ValueError(
                         f"watch[{number}].path: {watch.path} overlaps {other.path}; watch each folder once"
                     )
-            if self.state_dir.is_relative_to(watch.path):
+            if _lies_in(self.state_dir, watch.path):
                 raise ValueError(f"state_dir: {self.state_dir} lies inside the watched {watch.path}; move it out")
+            if _lies_in(self.duplicates_log, watch.path):  # where users could put a link in its place
+                raise ValueError(
+                    f"duplicates_log: {self.duplicates_log} lies inside the watched {watch.path}; move it out"
+                )
+        if _holds_no_text(self.duplicates_log):
+            raise ValueError(f"duplicates_log: {self.duplicates_log} holds no text, and may be a picture; name another")
+
+
+def _lies_in(path: Path, folder: Path) -> bool:
+    """True if `path` is `folder` or lies in it, under whatever name: a link, or a second mount of it, is the same."""
+    real, above = Path(os.path.realpath(path)), Path(os.path.realpath(folder))
+    if path.is_relative_to(folder) or real.is_relative_to(above):
+        return True
+    try:
+        wanted = above.stat()
+    except OSError:
+        return False  # not there just now
+    return any(_is_same(part, wanted) for part in (real, *real.parents))
+
+
+def _is_same(path: Path, wanted: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(path.stat(), wanted)
+    except OSError:
+        return False
+
+
+def _holds_no_text(path: Path) -> bool:
+    """True of a file whose beginning no log has: pictures have a zero byte there, or a name that tells."""
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return b"\0" in file.read(_HEAD_BYTES) or path.suffix.lower().lstrip(".") in SUFFIXES
+    except OSError:
+        return False  # whoever opens it to write says why
 
 
 def load_settings(path: Path) -> Settings:
@@ -113,17 +136,30 @@ def load_settings(path: Path) -> Settings:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"no configuration at {path}; copy config.example.yaml there and edit it") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"cannot read {path}: it is no UTF-8 text") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+        raise ConfigError(f"{path} is not valid YAML: {_where(error)}") from None
+    if content is None:
+        raise ConfigError(f"{path} is empty: expected keys such as `watch:`; config.example.yaml shows them all")
     if not isinstance(content, dict):
-        raise ConfigError(f"{path}: expected keys such as `watch:`, found {type(content).__name__}")
+        raise ConfigError(f"{path}: expected keys such as `watch:`{_found(content)}")
     try:
         return Settings.model_validate(content)
     except ValidationError as error:
-        lines = "\n".join(f"  {_place(detail['loc'])}{_message(detail)}" for detail in error.errors())
+        details = error.errors()
+        lines = "\n".join(f"  {_place(item['loc'])}{_message(item)}" for item in details if not _follows(item, details))
         raise ConfigError(f"{path} is refused:\n{lines}") from None
+
+
+def _where(error: yaml.YAMLError) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        problem = (error.problem or error.context or "").replace("'<stream end>'", "the end of the file")
+        return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
+    return str(error).partition("\n")[0]
 
 
 def _place(location: tuple[int | str, ...]) -> str:
@@ -131,11 +167,59 @@ def _place(location: tuple[int | str, ...]) -> str:
     return f"{text}: " if text else ""
 
 
-def _message(detail: Any) -> str:
-    if detail["type"] == "extra_forbidden":
-        return "unknown key; see config.example.yaml for the known ones"
-    found = detail.get("input")
-    shown = (
-        f" (found {found!r})" if isinstance(found, str | int | float | bool) and detail["type"] != "value_error" else ""
+def _follows(detail: Any, details: list[Any]) -> bool:
+    """True where a list is called too short only because its entries are refused, which is said already."""
+    location = detail["loc"]
+    return detail["type"] == "too_short" and any(
+        len(other["loc"]) > len(location) and other["loc"][: len(location)] == location for other in details
     )
-    return str(detail["msg"]).removeprefix("Value error, ") + shown
+
+
+# Pydantic speaks to programmers; {} are the fields of its `ctx`.
+_WORDS = {
+    "missing": "is missing",
+    "literal_error": "must be {expected}",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "finite_number": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "greater_than": "must be above {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than_equal": "must be at most {le:g}",
+    "string_type": "must be text",
+    "path_type": "must be a path",
+    "tuple_type": "must be a list",
+    "too_short": "needs at least one entry",
+    "model_type": "must hold keys",
+    "invalid_key": "a key must be text",
+    "value_error": "{error}",
+}
+
+
+def _message(detail: Any) -> str:
+    kind = detail["type"]
+    if kind == "extra_forbidden":
+        return f"unknown key{_meant(detail['loc'])}"
+    words = _WORDS.get(kind)
+    text = str(detail["msg"]) if words is None else words.format(**detail.get("ctx", {}))
+    return text if kind in ("missing", "too_short", "value_error") else text + _found(detail["input"])
+
+
+def _meant(location: tuple[int | str, ...]) -> str:
+    """Return the end of the message about an unknown key: the known one that is spelled most like it, if any is."""
+    sections: dict[int | str, type[_Section]] = {"watch": Watch, "model": Model, "limits": Limits}
+    section = sections.get(location[0], Settings) if len(location) > 1 else Settings
+    close = difflib.get_close_matches(str(location[-1]), section.model_fields, n=1)
+    return f", did you mean {close[0]}?" if close else "; see config.example.yaml for the known ones"
+
+
+def _found(value: Any) -> str:
+    if isinstance(value, bool):
+        return f" (found {str(value).lower()})"
+    if isinstance(value, str | int | float):
+        return f" (found {value!r})"
+    return f" (found {'nothing' if value is None else 'a list' if isinstance(value, list) else 'keys'})"

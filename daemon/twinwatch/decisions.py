@@ -5,113 +5,137 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from twinwatch.catalog import Case, Catalog
+from twinwatch.cases import Case
+from twinwatch.catalog import Catalog, Root
 from twinwatch.config import Settings
 from twinwatch.duplog import DuplicatesLog, entry_of, now
-from twinwatch.errors import CatalogError, ConfigError, QuarantineError
+from twinwatch.errors import CatalogError, ConfigError, QuarantineError, StorageError
 from twinwatch.quarantine import Quarantine, Record
 from twinwatch.recovery import note_restored, reconcile
-from twinwatch.roots import AwayError, recognise
+from twinwatch.roots import AwayError, obstacle, recognise
 from twinwatch.state import StateFolder
 
-
-@dataclass(frozen=True, slots=True)
-class Restoration:
-    """What became of one restore: where the file is now (absolute), or why it is still in quarantine."""
-
-    id: str
-    path: bytes
-    error: str = ""
+_KNOWN = ("quarantined", "restoring", "restored")  # of a record's states; in the others nothing was moved
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """One file in quarantine and the root it belongs to."""
+    """A file that is, or was, in quarantine. `path` is where it belongs or, once it is `back`, where it went: absolute.
+
+    `stuck` says why it cannot be put back now.
+    """
 
     root: Path
-    record: Record
+    id: str
+    path: bytes
+    moved_at: str
+    back: bool = False
+    stuck: str = ""
 
 
-def held(settings: Settings) -> list[Held]:
-    """Return what lies in quarantine now, by its own records, oldest first."""
-    found = [
-        Held(watch.path, record)
-        for watch in settings.watch
-        for record in Quarantine(watch.path).records()
-        if record.state in ("quarantined", "restoring")
-    ]
-    return sorted(found, key=lambda item: (item.record.intended_at, item.record.id))
+@dataclass(frozen=True, slots=True)
+class Restoration:
+    """What became of one restore: where the file is now (absolute), or why it is still in quarantine.
+
+    `note` says what could not be written down about a file that is back.
+    """
+
+    id: str
+    path: bytes
+    error: str = ""
+    already: bool = False
+    note: str = ""
+
+
+def held(settings: Settings, catalog: Catalog | None) -> list[Held]:
+    """Return all files that are, or were, in quarantine, by when they were moved.
+
+    The quarantine's own records tell, and of a folder that is away, the catalogue, unless it is None. Raises
+    QuarantineError.
+    """
+    found, seen = [], set[str]()
+    for watch in settings.watch:
+        records = [] if obstacle(watch.path) else list(Quarantine(watch.path).records())
+        seen.update(record.id for record in records)
+        found += [_held(watch.path, record) for record in records if record.state in _KNOWN]
+    for case in [] if catalog is None else catalog.cases.quarantined():
+        if case.id not in seen:
+            root = Path(os.fsdecode(case.root))
+            place = os.path.join(case.root, case.path)
+            found.append(Held(root, case.id, place, case.time, stuck=_why_stuck(settings, root)))
+    return sorted(found, key=lambda item: (item.moved_at, item.id))
+
+
+def moved_since(items: Iterable[Held], earliest: str = "") -> list[Held]:
+    """Return what is still in quarantine and came there since an RFC 3339 time in UTC."""
+    return [item for item in items if not item.back and item.moved_at >= earliest]
 
 
 def chosen(items: list[Held], ids: Iterable[str]) -> list[Held]:
     """Return the files that ids, or the unambiguous beginnings of ids, name. Raises ConfigError for any other."""
     picked = []
     for wanted in ids:
-        matching = [item for item in items if item.record.id.startswith(wanted)]
+        named = [item for item in items if wanted and item.id.startswith(wanted)]
+        matching = moved_since(named) or named
         if len(matching) != 1:
-            found = "names several files" if matching else "is not in quarantine"
-            raise ConfigError(f"{wanted} {found}; `twinwatch list` shows the ids")
+            raise ConfigError(_no_choice(wanted, len(matching), "not in quarantine; `twinwatch list` shows the ids"))
         picked += matching
-    return picked
+    return list(dict.fromkeys(picked))
 
 
 def restore(settings: Settings, items: Iterable[Held], catalog: Catalog | None) -> list[Restoration]:
-    """Put files back. Works from the quarantine's records alone; `catalog` is None where it is lost."""
-    log = DuplicatesLog(settings.duplicates_log)
-    done = []
-    for item in items:
-        home = os.fsencode(item.root) + b"/"
-        case = None if catalog is None else catalog.case(item.record.id)
-        if catalog is not None and case is not None:
-            # Before the file is back: a daemon that runs beside must not move it again.
-            catalog.set_case(case.id, state="restoring")
-            catalog.commit()
-        try:
-            restored = Quarantine(item.root).restore(item.record.id)
-        except QuarantineError as error:
-            done.append(Restoration(item.record.id, home + item.record.path, str(error)))
-            if catalog is not None and case is not None:
-                catalog.set_case(case.id, state=case.state)
-                catalog.commit()
-            continue
-        done.append(Restoration(item.record.id, home + restored.path))
-        if catalog is not None and case is not None:
-            root = recognise(item.root, catalog, time.time_ns(), starting=True)
-            note_restored(catalog, item.root, root, case, restored.path)
-            _log_now(catalog, log, case.id)
-    log.close()
-    return done
+    """Put files back, each for itself: whatever goes wrong with one is that one's outcome.
+
+    Works from the quarantine's records alone; `catalog` is None where it is lost.
+    """
+    return [_restore(settings, item, catalog) for item in items]
 
 
-def dismiss(settings: Settings, catalog: Catalog, wanted: str) -> tuple[Case, Restoration | None]:
-    """Remember that a verdict was wrong, by content; a quarantined file is put back. Raises ConfigError."""
-    matching = [case for case in catalog.cases() if case.id.startswith(wanted)]
+def dismiss(settings: Settings, catalog: Catalog, wanted: str) -> tuple[Case, Restoration | None, str]:
+    """Remember that a verdict was wrong, by content; a quarantined file is put back.
+
+    Raises ConfigError, and StorageError where it cannot be remembered; then nothing was done.
+
+    Returns the case as it was: one that was dismissed before is left alone; and why the log could not be written, if
+    so. Where the file cannot go back yet, the content is remembered, and a second call puts the file back.
+    """
+    matching = [case for case in catalog.cases.all() if wanted and case.id.startswith(wanted)]
     if len(matching) != 1:
-        found = "names several verdicts" if matching else "is not a known verdict"
-        raise ConfigError(f"{wanted} {found}; `twinwatch list --all` shows the ids")
+        raise ConfigError(_no_choice(wanted, len(matching), "no copy with this id; see `twinwatch list --all`"))
     case = matching[0]
-    catalog.dismiss(case.sha256, case.original_sha256, now())
+    if case.state == "dismissed":
+        return case, None, ""
+    dismissed_at = now()
+    catalog.cases.dismiss(case.sha256, case.original_sha256, dismissed_at)
     catalog.commit()
     restoration = None
     if case.action == "quarantined" and case.state == "done":
-        items = [item for item in held(settings) if item.record.id == case.id]
+        items = [item for item in moved_since(held(settings, catalog)) if item.id == case.id]
         restoration = next(iter(restore(settings, items, catalog)), None)
         if restoration is not None and restoration.error:
-            return case, restoration
-    if case.file_id is not None and case.state != "dismissed":
-        catalog.set_file(case.file_id, state="kept")
-    catalog.set_case(case.id, state="dismissed")
-    log = DuplicatesLog(settings.duplicates_log)
-    _log_now(catalog, log, case.id)
-    log.close()
-    return case, restoration
+            return case, restoration, ""
+    file = None if case.file_id is None else catalog.file(case.file_id)
+    if file is not None and file.state in (
+        "duplicate",
+        "restored",
+    ):  # one that is gone may have left its name to another
+        catalog.set_file(file.id, state="kept")
+    catalog.cases.set(case.id, state="dismissed", event_at=dismissed_at)
+    catalog.commit()
+    return case, restoration, _log_now(settings, catalog, case.id)
 
 
-def resume(catalog: Catalog, path: Path | None) -> list[tuple[str, str]]:
-    """Let quarantine work again where a fault had switched it off; return (path, reason) of what was cleared."""
+def resume(settings: Settings, catalog: Catalog, path: Path | None) -> list[tuple[str, str]]:
+    """Let quarantine work again where a fault had switched it off; return (path, reason) of what was cleared.
+
+    Raises ConfigError for a path that is not watched.
+    """
+    if path is not None and path not in [watch.path for watch in settings.watch]:
+        watched = ", ".join(str(watch.path) for watch in settings.watch)
+        raise ConfigError(f"{path} is not a watched folder; those are {watched}")
     cleared = []
     for root in catalog.roots(path):
         if root.latched:
@@ -123,12 +147,16 @@ def resume(catalog: Catalog, path: Path | None) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """What a rebuild could take over; `aside` is where the old catalogue lies, if there was one."""
+    """What a rebuild could take over; `aside` is where the old catalogue lies, if there was one.
+
+    `away` are the folders that were not there, and why: what lies in their quarantine is taken in when they are.
+    """
 
     aside: Path | None
     dismissals: int
     dismissals_lost: bool
     quarantined: int
+    away: list[str]
 
 
 def rebuild(settings: Settings, state: StateFolder) -> Rebuilt:
@@ -136,54 +164,173 @@ def rebuild(settings: Settings, state: StateFolder) -> Rebuilt:
 
     The caller holds the state. Dismissals are taken over from the old catalogue where it can still be read.
     """
-    dismissals, lost = _old_dismissals(state.catalog_path)
-    aside = _put_aside(state.catalog_path)
+    old = _old(state.catalog_path)
+    aside = _put_aside(state.catalog_path) if old.used else None
     catalog = Catalog(state.catalog_path)
     catalog.make_durable()
-    for sha256, other, when in dismissals:
-        catalog.dismiss(sha256, other, when)
+    for sha256, other, when in old.dismissals:
+        catalog.cases.dismiss(sha256, other, when)
     catalog.commit()
+    away = []
     for watch in settings.watch:
         try:
             root = recognise(watch.path, catalog, time.time_ns(), starting=True)
             reconcile(Quarantine(watch.path), watch.path, root, catalog)
-        except (AwayError, QuarantineError):
-            continue  # it has no quarantine, or is not there; it is taken in when it is
-    quarantined = len(catalog.cases(state="done"))
+        except AwayError as error:
+            away.append(str(error))
+            for known in reversed(old.roots):
+                if known.path == os.fsencode(watch.path):
+                    catalog.add_root(watch.path, known.folder, time.time_ns())
+        except QuarantineError:
+            continue  # it has no quarantine
+    quarantined = catalog.cases.quarantined_count()
     catalog.commit()
     catalog.close()
-    return Rebuilt(aside, len(dismissals), lost, quarantined)
+    return Rebuilt(aside, len(old.dismissals), not old.sound, quarantined, away)
 
 
 def open_catalog_if_sound(state: StateFolder) -> Catalog | None:
-    """Return the catalogue, or None where it is missing or damaged."""
+    """Return the catalogue, or None where it is missing or damaged, or cannot be had just now."""
     if not state.catalog_path.exists():
         return None
     try:
         return Catalog(state.catalog_path)
-    except CatalogError:
+    except (CatalogError, StorageError):
         return None
 
 
-def _log_now(catalog: Catalog, log: DuplicatesLog, case_id: str) -> None:
-    case = catalog.case(case_id)
+def _held(root: Path, record: Record) -> Held:
+    back = record.state == "restored"
+    path = (record.restored_to or record.path) if back else record.path
+    return Held(root, record.id, os.path.join(os.fsencode(root), path), record.intended_at, back)
+
+
+def _why_stuck(settings: Settings, root: Path) -> str:
+    if root not in [watch.path for watch in settings.watch]:
+        return f"{root} is no longer watched; watch it again to restore from it"
+    if obstacle(root):
+        return f"{root} is away; bring it back, then restore the file"
+    return f"the quarantine of {root} does not hold it; is the right folder mounted there?"
+
+
+def _no_choice(wanted: str, count: int, unknown: str) -> str:
+    if not wanted:
+        return "an id may not be empty; `twinwatch list` shows the ids"
+    return f"{wanted}: {'several files have ids that begin so; give more of it' if count else unknown}"
+
+
+def _restore(settings: Settings, item: Held, catalog: Catalog | None) -> Restoration:
+    if item.back or item.stuck:
+        return Restoration(item.id, item.path, item.stuck, already=item.back)
+    case, note = (None, "") if catalog is None else _announce(catalog, item)
+    try:
+        restored = Quarantine(item.root).restore(item.id)
+    except QuarantineError as error:
+        if catalog is not None and case is not None:
+            note = _withdraw(catalog, case)
+        return Restoration(item.id, item.path, str(error), note=note)
+    if catalog is not None and case is not None:
+        note = _note(settings, catalog, item.root, case, restored.record)
+    return Restoration(item.id, os.path.join(os.fsencode(item.root), restored.path), note=note)
+
+
+def _announce(catalog: Catalog, item: Held) -> tuple[Case | None, str]:
+    """Write down that a file is about to go back: a daemon that runs beside must not move it again.
+
+    Return its case, if the catalogue has it, or why that is not to be had.
+    """
+    try:
+        case = catalog.cases.get(item.id)
+        if case is not None:
+            catalog.cases.set(case.id, state="restoring")
+            catalog.commit()
+    except StorageError as error:
+        return None, _unremembered(catalog, error)
+    return case, ""
+
+
+def _withdraw(catalog: Catalog, case: Case) -> str:
+    try:
+        catalog.cases.set(case.id, state=case.state)
+        catalog.commit()
+    except StorageError as error:
+        return _unremembered(catalog, error)
+    return ""
+
+
+def _note(settings: Settings, catalog: Catalog, path: Path, case: Case, record: Record) -> str:
+    """Remember and log that a file is back; return what of that was not possible, or an empty string."""
+    try:
+        root = recognise(path, catalog, time.time_ns(), starting=True)
+        note_restored(catalog, path, root, case, record)
+        catalog.commit()
+    except AwayError as error:
+        catalog.rollback()
+        return f"not yet noted in the catalogue: {error}"
+    except StorageError as error:
+        return _unremembered(catalog, error)
+    return _log_now(settings, catalog, case.id)
+
+
+def _unremembered(catalog: Catalog, error: StorageError) -> str:
+    catalog.rollback()
+    return f"this could not be remembered, so a daemon that runs may move the file again: {error}"
+
+
+def _log_now(settings: Settings, catalog: Catalog, case_id: str) -> str:
+    """Write the line for a case's last event; return why that is left to the daemon, or an empty string."""
+    case = catalog.cases.get(case_id)
     assert case is not None  # it was read a moment ago
     # Noted as logged first, so that a daemon that runs beside does not write the same line.
-    catalog.set_case(case_id, logged=case.state)
-    catalog.commit()
-    log.append(entry_of(case))
-
-
-def _old_dismissals(path: Path) -> tuple[list[tuple[str, str, str]], bool]:
-    if not path.exists():
-        return [], False
+    trouble = _set_logged(catalog, case, case.state)
+    if trouble:
+        return trouble
     try:
-        old = Catalog(path)
-        found = old.dismissals()
-        old.close()
+        _append(settings.duplicates_log, case)
+    except OSError as error:
+        why = f"the duplicates log cannot be written, the daemon does it later: {error.strerror}"
+        return _set_logged(catalog, case, case.logged) or why
+    return ""
+
+
+def _set_logged(catalog: Catalog, case: Case, logged: str) -> str:
+    try:
+        catalog.cases.set(case.id, logged=logged)
+        catalog.commit()
+    except StorageError as error:
+        catalog.rollback()
+        return f"not in the duplicates log: {error}"
+    return ""
+
+
+def _append(path: Path, case: Case) -> None:
+    log = DuplicatesLog(path)
+    try:
+        log.append(entry_of(case))
+    finally:
+        log.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Old:
+    """What the catalogue before held; `used` is False where there was none, or one that a command only made."""
+
+    used: bool = False
+    sound: bool = True
+    roots: list[Root] = field(default_factory=list)
+    dismissals: list[tuple[str, str, str]] = field(default_factory=list)
+
+
+def _old(path: Path) -> _Old:
+    if not path.exists():
+        return _Old()
+    try:
+        catalog = Catalog(path)
     except CatalogError:
-        return [], True
-    return found, False
+        return _Old(used=True, sound=False)
+    roots, dismissals = catalog.roots(), catalog.cases.dismissals()
+    catalog.close()
+    return _Old(bool(roots or dismissals), True, roots, dismissals)
 
 
 def _put_aside(path: Path) -> Path | None:

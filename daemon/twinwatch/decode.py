@@ -1,6 +1,7 @@
 """Bytes to pixels: limits, EXIF orientation and colour, the same for the daemon and for training.
 
-The content decides what a file is, never its name. Only the first frame is read. Nothing is written.
+The content decides what a file is, never its name. Only the first frame is read, and it is told whether that is all
+that the file holds. Nothing is written.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ BLANK_DEVIATION = 2.0
 """Below this standard deviation of grey levels (0..255) a picture shows nothing that could be told from another."""
 
 _RESAMPLING = Image.Resampling.BILINEAR
+_SUBFILE_TYPE = 254  # TIFF 6.0: bit 0 marks a reduced version of another image, bit 2 a transparency mask
+_REDUCED_OR_MASK = 0b101
+_MOST_FRAMES = 20
 _DRAFT_FACTOR = 2  # a drafted JPEG keeps at least this many times the pixels asked for on each side
 
 pillow_heif.register_heif_opener(thumbnails=False)
@@ -44,6 +48,7 @@ class Picture:
     width: int
     height: int
     format: str
+    first_of_many: bool = False  # the file holds more frames or pages, which nobody has looked at
 
     @property
     def blank(self) -> bool:
@@ -95,6 +100,7 @@ def _load(data: bytes, size: tuple[int, int], max_megapixels: float, keep_aspect
         full = (image.height, image.width) if turned else (image.width, image.height)
         target = _fit(full, max(size)) if keep_aspect else size
         stored = (target[1], target[0]) if turned else target
+        first_of_many = _holds_more(image, kind, data)
         image.draft("RGB", (stored[0] * _DRAFT_FACTOR, stored[1] * _DRAFT_FACTOR))
         image.load()
         if kind == "PNG" and b"IEND" not in data:  # Pillow is content without the end, zlib's checksum included
@@ -102,7 +108,45 @@ def _load(data: bytes, size: tuple[int, int], max_megapixels: float, keep_aspect
         upright = ImageOps.exif_transpose(_to_rgb(_shrink(image, stored)))
         small = upright if upright.size == target else upright.resize(target, _RESAMPLING)
         pixels = np.asarray(small, dtype=np.uint8)  # [H, W, 3]
-    return Picture(pixels, full[0], full[1], "JPEG" if kind == "MPO" else kind)
+    return Picture(pixels, full[0], full[1], "JPEG" if kind == "MPO" else kind, first_of_many)
+
+
+def _holds_more(image: Image.Image, kind: str, data: bytes) -> bool:
+    """True for a file of several pages or frames; previews, masks and depth maps beside a photo are none."""
+    if kind == "MPO":
+        return False  # what a camera adds to its JPEG: a preview, a gain map, the other eye's view
+    if kind == "HEIF" and _has_track(data):
+        return True  # a sequence, of which the decoder shows one picture
+    if kind not in ("GIF", "TIFF"):
+        return bool(getattr(image, "is_animated", False))
+    with Image.open(io.BytesIO(data), formats=(kind,)) as other:  # as looking on moves it to another frame
+        return bool(getattr(other, "is_animated", False)) and (kind == "GIF" or _has_second_page(other))
+
+
+def _has_track(data: bytes) -> bool:
+    """True if a HEIF file has a movie among its outermost boxes (ISO/IEC 14496-12, 4.2)."""
+    offset = 0
+    while offset + 16 <= len(data):
+        size, kind, long_size = struct.unpack_from(">I4sQ", data, offset)
+        if kind == b"moov":
+            return True
+        size = long_size if size == 1 else size
+        if size < 8:
+            return False
+        offset += size
+    return False
+
+
+def _has_second_page(image: Image.Image) -> bool:
+    """True unless all that follows in a TIFF is the first page again, smaller, or a mask of it."""
+    for frame in range(1, _MOST_FRAMES):
+        try:
+            image.seek(frame)
+        except EOFError:
+            return False
+        if not getattr(image, "tag_v2", {}).get(_SUBFILE_TYPE, 0) & _REDUCED_OR_MASK:
+            return True
+    return True
 
 
 def _shrink(image: Image.Image, size: tuple[int, int]) -> Image.Image:

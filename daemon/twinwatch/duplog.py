@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import os
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from twinwatch.catalog import Case, Catalog
+from twinwatch.cases import Case
+from twinwatch.catalog import Catalog
+from twinwatch.phrases import show_path
 
 _TAIL_BYTES = 4 << 20
 
 
 class DuplicatesLog:
-    """Appends to the log at `path`. `reopen` follows a rotation."""
+    """Appends to the log at `path`. `reopen` follows a rotation. Who reads what is to be written holds `turn`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.turn = threading.Lock()
         self._fd = self._open()
 
     def append(self, entry: dict[str, Any]) -> None:
         """Write one entry. Raises OSError; a line cut short by a full disk is ended before the next one."""
         line = (json.dumps(entry, ensure_ascii=False) + "\n").encode("utf-8")
-        written = os.write(self._fd, line)
-        if written < len(line):
-            os.write(self._fd, b"\n")
-            raise OSError(28, "no space left for the duplicates log", str(self.path))
+        line = b"\n" + line if self._is_torn() else line
+        if os.write(self._fd, line) < len(line):
+            raise OSError(errno.ENOSPC, "no space left for the duplicates log", str(self.path))
 
     def reopen(self) -> None:
         """Open the path again, as after a rotation. On an error the old file stays in use."""
@@ -42,17 +46,18 @@ class DuplicatesLog:
         """True if the last few megabytes hold this event already: a crash may fall between writing and noting it."""
         with self.path.open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
-            lines = file.read().splitlines()
+            lines = file.read(_TAIL_BYTES).splitlines()
         wanted = entry_id.encode()
         return any(_is_about(line, entry_id, event) for line in lines if wanted in line)
 
     def _open(self) -> int:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        size_bytes = os.fstat(fd).st_size
-        if size_bytes and os.pread(fd, 1, size_bytes - 1) != b"\n":
-            os.write(fd, b"\n")
-        return fd
+        return os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+
+    def _is_torn(self) -> bool:
+        # Asked at every line, as a command that writes beside may have met the end of the disk too.
+        size_bytes = os.fstat(self._fd).st_size
+        return size_bytes > 0 and os.pread(self._fd, 1, size_bytes - 1) != b"\n"
 
 
 def _is_about(line: bytes, entry_id: str, event: str) -> bool:
@@ -61,12 +66,6 @@ def _is_about(line: bytes, entry_id: str, event: str) -> bool:
     except ValueError:  # somebody else's line, or one cut short
         return False
     return isinstance(entry, dict) and (entry.get("id"), entry.get("event")) == (entry_id, event)
-
-
-def show_path(path: bytes) -> str:
-    """A path as text that cannot forge a line or a terminal: undecodable and control characters are escaped."""
-    text = path.decode("utf-8", "backslashreplace")
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 def path_fields(name: str, path: bytes) -> dict[str, str]:
@@ -79,31 +78,39 @@ def path_fields(name: str, path: bytes) -> dict[str, str]:
 
 
 def entry_of(case: Case) -> dict[str, Any]:
-    """Return the log's object for a verdict's last event."""
-    event = "duplicate" if case.state == "done" else case.state
-    entry: dict[str, Any] = {"time": case.time if event == "duplicate" else now(), "id": case.id, "event": event}
+    """Return the log's object for a verdict's last event; where the file lay before that event is not said again."""
+    over = case.state in ("restored", "dismissed", "removed")
+    time = case.event_at or case.time if over else case.time
+    entry: dict[str, Any] = {
+        "time": time, "id": case.id, "event": "duplicate" if case.state == "done" else case.state,
+    }  # fmt: skip
     entry |= path_fields("path", _join(case.root, case.path))
-    if case.state == "restored" and case.restored_to is not None:
+    if over and case.restored_to is not None:
         entry |= path_fields("restored_to", _join(case.root, case.restored_to))
     entry |= path_fields("duplicate_of", _join(case.original_root, case.original_path))
     entry["kind"] = case.kind
     if case.kind == "near":
         entry |= {"distance": _round(case.distance), "cluster": case.cluster, "evidence": _round(case.evidence)}
         entry["edit"] = case.edit
-    entry["action"] = case.action
-    if case.quarantined_to is not None:
-        entry |= path_fields("quarantined_to", _join(case.root, case.quarantined_to))
+    if not over:
+        entry["action"] = case.action
+        if case.quarantined_to is not None:
+            entry |= path_fields("quarantined_to", _join(case.root, case.quarantined_to))
     return entry | {"sha256": case.sha256, "better": case.better}
 
 
 def write_unlogged(catalog: Catalog, log: DuplicatesLog, after_crash: bool = False) -> None:
-    """Append every verdict that the log does not hold yet. Raises OSError; the rest then waits for the next call."""
-    for case in catalog.unlogged():
-        entry = entry_of(case)
-        if not (after_crash and log.holds(case.id, entry["event"])):
-            log.append(entry)
-        catalog.set_case(case.id, logged=case.state)
-        catalog.commit()
+    """Append every verdict that the log does not hold yet; two threads never append the same one.
+
+    Raises OSError, StorageError; the rest then waits for the next call.
+    """
+    with log.turn:
+        for case in catalog.cases.unlogged():
+            entry = entry_of(case)
+            if not (after_crash and log.holds(case.id, entry["event"])):
+                log.append(entry)
+            catalog.cases.set(case.id, logged=case.state)
+            catalog.commit()
 
 
 def now() -> str:

@@ -27,6 +27,18 @@ class CatalogError(TwinwatchError):
     """The catalogue is damaged or was written by another version."""
 
 
+class StorageError(TwinwatchError):
+    """The state folder's disk is full, failing or locked by another program: what was tried may be tried again."""
+
+
+class WorkersError(TwinwatchError):
+    """No decoder process can be started."""
+
+
+class LostThreadError(TwinwatchError):
+    """A thread ended of a mistake of ours."""
+
+
 class UnreadableError(TwinwatchError):
     """One file cannot be read as a picture; the message is the recorded reason."""
 

@@ -14,7 +14,8 @@ from itertools import count
 
 from twinwatch import kernel, reader
 from twinwatch.errors import QuarantineError
-from twinwatch.records import Record, readable, split
+from twinwatch.phrases import show_path, user_name
+from twinwatch.records import Record, split
 from twinwatch.vault import Folders
 
 _IN_THE_WAY = {errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.EPERM, errno.EACCES}
@@ -61,17 +62,25 @@ def _obstacles(path: bytes) -> Iterator[None]:
         if error.errno not in _IN_THE_WAY:
             raise
         raise QuarantineError(
-            f"{readable(path)} cannot go back ({error.strerror}) and stays in quarantine: its folder must be a real "
-            f"one, on the same mount, that uid {os.geteuid()} may write to"
+            f"{show_path(path)} cannot go back ({error.strerror}) and stays in quarantine: its folder must be a real "
+            f"one, on the same mount, that the user {user_name()} may write to"
         ) from error
 
 
 def _names(name: bytes, planned: bytes, max_bytes: int) -> Iterator[bytes]:
     yield planned
     yield name
+    stem, suffix = _parts(name, max_bytes)
     for number in count(1):
-        suffix = b".restored-%d" % number
-        yield name[: max_bytes - len(suffix)] + suffix
+        mark = b".restored-%d" % number
+        yield stem[: max_bytes - len(mark) - len(suffix)] + mark + suffix
+
+
+def _parts(name: bytes, max_bytes: int) -> tuple[bytes, bytes]:
+    """Return stem and suffix; the suffix stays last, so that the scan and programs still see a picture."""
+    stem, suffix = os.path.splitext(name)  # noqa: PTH122  pathlib knows no bytes
+    # A dot far from the end starts no suffix, and would leave no room for the stem.
+    return (stem, suffix) if len(suffix) <= max_bytes // 8 else (name, b"")
 
 
 def _open_or_remake(root_fd: int, parent: bytes) -> int:
@@ -95,6 +104,9 @@ def _remake(above_fd: int, name: bytes) -> int:
     with contextlib.ExitStack() as on_error:
         folder_fd = reader.open_folder(above_fd, name)
         on_error.callback(os.close, folder_fd)
+        if not _is_just_made(folder_fd):  # somebody has put another one in its place, and that keeps owner and mode
+            on_error.pop_all()
+            return folder_fd
         # Each as far as it goes: a sandbox may refuse the set-id bits, and only root gives files away. The owner comes
         # first, since changing it takes the set-id bits off.
         with contextlib.suppress(PermissionError):
@@ -106,3 +118,10 @@ def _remake(above_fd: int, name: bytes) -> int:
         os.fsync(above_fd)
         on_error.pop_all()
     return folder_fd
+
+
+def _is_just_made(folder_fd: int) -> bool:
+    status = os.fstat(folder_fd)
+    if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o777 != 0o700:
+        return False
+    return not os.listdir(folder_fd)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import structlog
 
-from twinwatch.catalog import Catalog, Root, StorageError
+from twinwatch.catalog import Catalog, Root
+from twinwatch.errors import StorageError
 from twinwatch.pipeline import Pipeline
 from twinwatch.reader import Identity, look
 from twinwatch.scanner import PRIVATE_FOLDER, Names
@@ -66,6 +67,8 @@ class Intake:
             self.beat_s = time.monotonic()
             try:
                 self.turn(catalog)
+            except InterruptedError:
+                break  # the decoders were closed meanwhile
             except (OSError, StorageError) as error:
                 catalog.rollback()
                 _log.error("the queue cannot be written, scanning again later", why=str(error))

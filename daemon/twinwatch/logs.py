@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
+from typing import TextIO
 
 import structlog
 
@@ -24,12 +26,12 @@ def configure(verbose: bool) -> None:
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=under_systemd),
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
             _drop_absent,
             *look,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: _Lines(sys.stderr),
         cache_logger_on_first_use=True,
     )
 
@@ -38,6 +40,20 @@ def configure_quiet() -> None:
     """For commands that report by themselves: only what went wrong is logged."""
     configure(verbose=False)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+
+
+class _Lines:
+    """Writes a line, or does without it: a full disk or a closed pipe must not reach the work that is reported."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def msg(self, line: str) -> None:
+        with contextlib.suppress(OSError, ValueError):  # ValueError: the stream was closed
+            self._file.write(line + "\n")
+            self._file.flush()
+
+    debug = info = warning = error = exception = critical = msg
 
 
 def _drop_absent(

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
 
-from twinwatch.catalog import Catalog, Root, StorageError
+from twinwatch.catalog import Catalog, Root
 from twinwatch.config import Settings, Watch
-from twinwatch.errors import QuarantineError
+from twinwatch.errors import QuarantineError, StorageError
+from twinwatch.ground import Ground
 from twinwatch.intake import enqueue
-from twinwatch.judgement import Ground
 from twinwatch.mounts import mount_of
+from twinwatch.phrases import counted
 from twinwatch.pipeline import Pipeline
 from twinwatch.quarantine import Quarantine
 from twinwatch.recovery import reconcile
 from twinwatch.roots import AwayError, recognise
 from twinwatch.scanner import Found, scan
-from twinwatch.watcher import COOKIE, Hints, Watcher, limit_advice, watch_limit, watched_folders
+from twinwatch.vault import stir
+from twinwatch.watcher import Hints, Watcher, limit_advice, watch_limit, watched_folders
 
 LOOK_S = 5.0
 COOKIE_LOST_S = 60.0
@@ -39,11 +42,21 @@ class Beat:
     events: bool
     root: Root | None = None
     away: str = ""
+    met: bool = False  # since the start
     scanned_s: float = float("-inf")
     scan_asked: bool = True
     files: int = 0
     folders: int = 0
     notes: list[str] = field(default_factory=list)
+    empty: str = ""  # what to say of a folder in which there is nothing any more
+    blind: str = ""  # why it cannot be seen whether events still come
+    setback: str = ""  # why the last round left this folder out
+    failing: str = ""  # the same of the round that is under way
+
+    @property
+    def troubles(self) -> list[str]:
+        """What a person should know about it, besides that it is away."""
+        return [*self.notes, *filter(None, (self.empty, self.blind, self.setback))]
 
 
 class Patrol:
@@ -86,18 +99,17 @@ class Patrol:
 
     def run(self) -> None:
         catalog = Catalog(self._catalog_path)
-        starting = True
         while not self._stop.is_set():
             self.beat_s = time.monotonic()
-            try:
-                for beat in self.beats.values():
-                    self._look_after(catalog, beat, starting)
-                self.armed.set()
-                self._scan_due(catalog)
-            except (OSError, StorageError) as error:
-                catalog.rollback()
-                _log.error("scan interrupted, trying again", why=str(error))
-            starting = False
+            for beat in self.beats.values():
+                with self._spared(catalog, beat):
+                    self._look_after(catalog, beat)
+            self.armed.set()
+            for beat in self.beats.values():
+                with self._spared(catalog, beat):
+                    self._scan_if_due(catalog, beat)
+                beat.setback, beat.failing = beat.failing, ""
+            self._release(catalog)
             self._wake.wait(LOOK_S)
             self._wake.clear()
         catalog.close()
@@ -105,12 +117,24 @@ class Patrol:
     def healthy(self) -> bool:
         """True while every root's cookie comes round, where one can be laid."""
         now_s = time.monotonic()
-        return all(now_s - seen_s < COOKIE_LOST_S for seen_s in self._watcher.cookies_s.values())
+        return all(now_s - seen_s < COOKIE_LOST_S for seen_s in list(self._watcher.cookies_s.values()))
 
-    def _look_after(self, catalog: Catalog, beat: Beat, starting: bool) -> None:
+    @contextmanager
+    def _spared(self, catalog: Catalog, beat: Beat) -> Iterator[None]:
+        """Let a fault cost one folder this round, and no other folder."""
+        try:
+            yield
+        except (OSError, StorageError) as error:
+            catalog.rollback()
+            beat.failing = str(error)
+            beat.scan_asked = True
+            if beat.failing != beat.setback:
+                _log.error("this folder has to wait, trying again", path=str(beat.watch.path), why=beat.failing)
+
+    def _look_after(self, catalog: Catalog, beat: Beat) -> None:
         path = beat.watch.path
         try:
-            root = recognise(path, catalog, time.time_ns(), starting)
+            root = recognise(path, catalog, time.time_ns(), starting=not beat.met)
         except AwayError as error:
             self._lose(beat, str(error))
             return
@@ -121,7 +145,7 @@ class Patrol:
         elif beat.events and path in self._watcher.dead():
             self._arm(beat)
             beat.scan_asked = True
-        self._lay_cookie(beat)
+        self._lay_cookie(beat, root)
 
     def _lose(self, beat: Beat, why: str) -> None:
         if beat.away != why:
@@ -136,11 +160,14 @@ class Patrol:
 
     def _take_on(self, catalog: Catalog, beat: Beat, root: Root) -> None:
         if beat.root is not None:
+            self._roots.pop(beat.watch.path, None)
             self._grounds.pop(beat.root.id, None)
+            beat.root = None
+        ground = _ground(beat.watch, root, catalog)  # a fault in here leaves the root to the next round
+        beat.events = uses_events(beat.watch)  # only now is it known what is mounted there
         if beat.away:
             _log.info("folder is back", path=str(beat.watch.path))
-        beat.away, beat.root, beat.scan_asked = "", root, True
-        ground = _ground(beat.watch, root, catalog)
+        beat.away, beat.root, beat.scan_asked, beat.met = "", root, True, True
         self._grounds[root.id] = ground
         beat.notes = [ground.why_not] if ground.why_not else []
         if ground.why_not:
@@ -155,48 +182,60 @@ class Patrol:
             beat.notes.append(trouble)
             _log.warning("events cannot be had, this folder is scanned", path=str(beat.watch.path), why=trouble)
 
-    def _lay_cookie(self, beat: Beat) -> None:
-        """Touch a file whose event must come round; only where quarantine made a private folder for it."""
+    def _lay_cookie(self, beat: Beat, root: Root) -> None:
+        """Lay a file whose events must come round; only where quarantine made a private folder for it."""
         path = beat.watch.path
-        assert beat.root is not None  # its caller has just recognised it
-        if path not in self._watcher.armed or self._grounds[beat.root.id].quarantine is None:
-            return
-        if not beat.watch.recursive:
+        if path not in self._watcher.armed or self._grounds[root.id].quarantine is None or not beat.watch.recursive:
             return
         try:
-            (path / os.fsdecode(COOKIE)).write_bytes(b"")
-        except OSError as error:
-            _log.warning("no cookie can be laid", path=str(path), why=str(error))
+            stir(path)
+        except (OSError, QuarantineError) as error:
+            # The watchdog looks for a daemon that hangs: a folder that cannot be written to is no reason to end it.
+            self._watcher.cookies_s.pop(path, None)
+            why = f"whether events still come cannot be seen: {getattr(error, 'strerror', None) or error}"
+            if beat.blind != why:
+                _log.warning("no cookie can be laid", path=str(path), why=why)
+            beat.blind = why
             return
+        if beat.blind:
+            _log.info("cookies can be laid again", path=str(path))
+            beat.blind = ""
         seen_s = self._watcher.cookies_s.setdefault(path, time.monotonic())
         if time.monotonic() - seen_s > COOKIE_LOST_S / 2:
             _log.warning("events no longer come, watching anew", path=str(path))
             self._arm(beat)
             beat.scan_asked = True
 
-    def _scan_due(self, catalog: Catalog) -> None:
-        now_s = time.monotonic()
-        for beat in self.beats.values():
-            age_s = now_s - beat.scanned_s
-            asked = beat.scan_asked and age_s > _SCAN_PAUSE_S
-            if beat.root is not None and (asked or age_s > self._settings.rescan_minutes * 60):
-                self._scan(catalog, beat, beat.root)
-        catalog.release_found()
-        catalog.commit()
+    def _scan_if_due(self, catalog: Catalog, beat: Beat) -> None:
+        age_s = time.monotonic() - beat.scanned_s
+        asked = beat.scan_asked and age_s > _SCAN_PAUSE_S
+        if beat.root is not None and (asked or age_s > self._settings.rescan_minutes * 60):
+            self._scan(catalog, beat, beat.root)
+
+    def _release(self, catalog: Catalog) -> None:
+        """Let what was found be judged."""
+        try:
+            catalog.release_found()
+            catalog.commit()
+        except StorageError as error:
+            catalog.rollback()
+            _log.error("the queue cannot be written, trying again", why=str(error))
+            return
         self._hints.arrived.set()
         self._check_limit()
 
     def _scan(self, catalog: Catalog, beat: Beat, root: Root) -> None:
         beat.scan_asked = False
         started_s = time.monotonic()
-        queued = 0
+        queued = settling = 0
 
         def report(found: Found) -> None:
-            nonlocal queued
+            nonlocal queued, settling
             self.beat_s = time.monotonic()
             last_change_ns = max(found.seen.mtime_ns, found.seen.ctime_ns)
             if time.time_ns() - last_change_ns < self._settings.settle_seconds * 1e9:
                 self._hints.put(beat.watch.path, found.path)
+                settling += 1
             else:
                 queued += enqueue(catalog, root, found.path, found.seen, "found")
             if queued % _COMMIT_EVERY == 0:
@@ -210,11 +249,14 @@ class Patrol:
         self._pipeline.forget(result.gone)
         beat.scanned_s = time.monotonic()
         beat.files, beat.folders = result.files, result.folders
+        seen = 0 if result.files else catalog.ever_seen(beat.watch.path)
+        beat.empty = f"empty now; seen here before: {counted(seen, 'file')}. Is it mounted?" if seen else ""
         _log.info(
             "scanned",
             path=str(beat.watch.path),
             files=result.files,
-            new_or_changed=queued,
+            new_or_changed=queued + settling,
+            still_settling=settling or None,
             gone=len(result.gone),
             seconds=round(time.monotonic() - started_s, 2),
         )

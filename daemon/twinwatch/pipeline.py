@@ -1,7 +1,7 @@
 """One file's way, top to bottom: queue, worker, encoder, judgement, log. No step calls back up.
 
 `feed` hands queued files to the workers; what comes back is embedded in batches by one thread and judged by another,
-in the order in which it was handed out.
+in the order in which it was handed out as far as `line` can hold it.
 """
 
 from __future__ import annotations
@@ -18,18 +18,27 @@ import numpy as np
 import structlog
 
 from twinwatch.bundle import Bundle
-from twinwatch.catalog import Catalog, File, StorageError
+from twinwatch.catalog import Catalog, File
 from twinwatch.config import Limits
-from twinwatch.duplog import DuplicatesLog, show_path, write_unlogged
+from twinwatch.crew import Hand, require_well
+from twinwatch.duplog import DuplicatesLog, write_unlogged
 from twinwatch.encoder import Encoder
+from twinwatch.errors import CatalogError, StorageError
+from twinwatch.ground import Ground
 from twinwatch.index import Index, recluster
-from twinwatch.judgement import Arrival, Ground, Judge
-from twinwatch.workers import Inspect, Inspection, RootAway, Workers
+from twinwatch.judgement import Arrival, Judge
+from twinwatch.line import Line
+from twinwatch.phrases import show_path
+from twinwatch.workers import Inspect, Inspection, RootAway, WorkerKilled, Workers
 
 BATCH = 64
 BATCH_WAIT_S = 0.02
 IN_FLIGHT = 4 * BATCH
-RETRY_S = 5.0
+OVERTAKE_S = 1.0
+"""For so long a file that is slow to read holds up the judgement of those that came after it."""
+RETRY_S, LONGEST_RETRY_S = 5.0, 60.0
+MOST_KILLS = 4
+"""A file that lost its decoder as often, each time by no provable fault of its own, waits for the next scan."""
 _IDLE_S = 0.5
 
 _log = structlog.get_logger("twinwatch")
@@ -67,24 +76,30 @@ class Pipeline:
         self._next_number = 0
         self._in_flight: dict[int, int] = {}  # number -> file id
         self._later: dict[int, float] = {}  # file id -> monotonic time of the next try
+        self._tries: dict[int, int] = {}  # file id -> how often it was tried in vain
+        self._given_up: set[int] = set()
         self._lock = threading.Lock()
         self._decoded: queue.SimpleQueue[_Numbered | None] = queue.SimpleQueue()
         self._ready: queue.SimpleQueue[_Numbered | None] = queue.SimpleQueue()
         self._gone: queue.SimpleQueue[File] = queue.SimpleQueue()
+        self._forget_again_s = 0.0
         self._swap: queue.SimpleQueue[Index] = queue.SimpleQueue()
         self._reclustering: threading.Thread | None = None
         self.judged = 0
         self.beat_s = time.monotonic()
         self._room = room
-        self._threads = [
-            threading.Thread(target=self._encode, name="encode"),
-            threading.Thread(target=self._commit, name="commit"),
-        ]
+        self._stopping = threading.Event()
+        self._threads = [Hand("encode", self._encode), Hand("commit", self._commit)]
         for thread in self._threads:
             thread.start()
 
     def alive(self) -> bool:
         return all(thread.is_alive() for thread in self._threads)
+
+    def require_well(self) -> None:
+        """Raises TwinwatchError where a thread has ended, or no decoder can be started."""
+        require_well(self._threads)
+        self._workers.require_startable()
 
     def in_flight(self) -> int:
         with self._lock:
@@ -106,7 +121,7 @@ class Pipeline:
             return 0
         files = catalog.waiting(free, list(self._grounds), busy)
         if not files and not busy:
-            files = catalog.lacking_embedding(self._bundle.id, free, list(self._grounds), busy)
+            files = catalog.lacking_embedding(self._bundle.id, free, list(self._grounds), self._given_up)
         for file in files:
             known = catalog.known_sha256(file.identity.size_bytes, self._bundle.id)
             self._hand_out(file, self._grounds[file.root_id], known)
@@ -118,8 +133,10 @@ class Pipeline:
             self._gone.put(file)
 
     def stop(self) -> None:
-        """End the threads once what they hold is done; whatever is still queued waits in the catalogue."""
+        """End the threads after what they are at; whatever is still queued waits in the catalogue."""
+        self._stopping.set()
         self._decoded.put(None)
+        self._ready.put(None)
         for thread in self._threads:
             thread.join()
         if self._reclustering is not None:
@@ -169,7 +186,6 @@ class Pipeline:
             if batch and (len(batch) == BATCH or not open_):
                 self._embed(batch)
                 batch = []
-        self._ready.put(None)
 
     def _embed(self, batch: list[_Numbered]) -> None:
         pictures = [item.arrival.inspection.picture for item in batch if item.arrival.inspection]
@@ -187,90 +203,105 @@ class Pipeline:
             self._ready.put(replace(item, arrival=replace(item.arrival, embedding=embedding)))
 
     def _commit(self) -> None:
-        """Thread: judges in order of number; each decision is committed and logged before the next."""
+        """Thread: judges one file after the other; each decision is committed and logged before the next."""
         catalog = Catalog(self._catalog_path)
-        judge = self._judge(catalog)
-        held: dict[int, _Numbered] = {}
-        next_number = 0
-        open_ = True
-        while open_ or held:
+        judge = Judge(catalog, self._bundle, self._workers, self._limits, self._grounds, self._look_again)
+        line: Line[_Numbered] = Line(OVERTAKE_S)
+        while self._line_up(line) and not self._stopping.is_set():
             self.beat_s = time.monotonic()
-            try:
-                item = self._ready.get(timeout=_IDLE_S) if open_ else None
-            except queue.Empty:
-                item = None
-            else:
-                open_ = item is not None
-            if item is not None:
-                held[item.number] = item
-            while next_number in held:
-                self.beat_s = time.monotonic()
-                judge = self._decide(judge, held.pop(next_number))
-                next_number += 1
-            while not self._gone.empty():
-                judge = self._forget(judge, self._gone.get())
+            turn = line.turn(time.monotonic())
+            if turn is not None:
+                self._decide(judge, *turn)
+            self._forget_gone(judge)
             self._refit(judge)
         catalog.close()
 
-    def _judge(self, catalog: Catalog) -> Judge:
-        index = Index(self._bundle.centroids)
-        for key, vector in catalog.living_embeddings(self._bundle.id):
-            index.add(key, vector)
-        return Judge(catalog, index, self._bundle, self._workers, self._limits, self._grounds, self._look_again)
+    def _line_up(self, line: Line[_Numbered]) -> bool:
+        """Put what is ready in line, waiting for it while nobody has a turn; return False at the end."""
+        wait_s = line.until_turn_s(time.monotonic())
+        while True:
+            try:
+                item = self._ready.get(timeout=_IDLE_S if wait_s is None else min(wait_s, _IDLE_S))
+            except queue.Empty:
+                return True
+            if item is None:
+                return False
+            line.join(item.number, item.arrival.file.id, item, time.monotonic())
+            wait_s = 0.0
 
-    def _decide(self, judge: Judge, item: _Numbered) -> Judge:
-        arrival = item.arrival
+    def _decide(self, judge: Judge, item: _Numbered, younger: frozenset[int]) -> None:
+        file_id = item.arrival.file.id
+        settled = False
         try:
-            judge.decide(arrival)
-            judge = self._conclude(judge)
-        except RootAway:
-            judge.catalog.rollback()
-            self._postpone(arrival.file.id)
-        except (OSError, StorageError, CancelledError) as error:
-            judge.catalog.rollback()
-            self._postpone(arrival.file.id)
-            _log.warning("trying again later", path=show_path(arrival.file.path), why=str(error))
-        except Exception:  # noqa: BLE001  the daemon survives every file, also one that meets a mistake of ours
-            judge.catalog.rollback()
-            _log.exception("internal error", path=show_path(arrival.file.path))
-            # Not the file's fault, so the next scan shall find it changed, and it is tried again.
-            again = {"queue": None, "content_id": None, "mtime_ns": -1}
-            judge.catalog.set_file(arrival.file.id, state="unreadable", refusal="internal error, see the log", **again)
-            judge = self._conclude(judge)
+            settled = self._try(judge, item.arrival, younger)
+            self._conclude(judge)
+        except StorageError as error:
+            settled = False
+            judge.rollback()
+            _log.error("the catalogue cannot be written, trying again", why=str(error))
         with self._lock:
+            if settled:
+                self._tries.pop(file_id, None)
+            else:
+                tries = self._tries[file_id] = self._tries.get(file_id, 0) + 1
+                self._later[file_id] = time.monotonic() + min(LONGEST_RETRY_S, RETRY_S * 2 ** min(tries - 1, 9))
             del self._in_flight[item.number]
             left = len(self._in_flight)
         self.judged += 1
         if left in (0, IN_FLIGHT - BATCH):
             self._room.set()
-        return judge
 
-    def _forget(self, judge: Judge, file: File) -> Judge:
-        current = judge.catalog.file(file.id)
-        # Since the scan it may have been renamed, judged or put back.
-        if current is not None and current.path == file.path and current.identity == file.identity:
-            judge.forget(current)
-        return self._conclude(judge)
-
-    def _conclude(self, judge: Judge) -> Judge:
-        """Commit, then log. What cannot be committed is judged again; what cannot be logged is logged later."""
+    def _try(self, judge: Judge, arrival: Arrival, younger: frozenset[int]) -> bool:
+        """Return False where it is to be tried again later. Raises StorageError, CatalogError."""
+        path = show_path(arrival.file.path)
         try:
-            judge.catalog.commit()
-        except StorageError as error:
-            _log.error("the catalogue cannot be written, trying again", why=str(error))
-            judge.catalog.rollback()
-            return self._judge(judge.catalog)  # the index may hold what was rolled back
+            return judge.decide(arrival, younger)
+        except (StorageError, CatalogError):
+            raise
+        except RootAway:
+            judge.rollback()
+            return False
+        except (OSError, CancelledError) as error:
+            judge.rollback()
+            if isinstance(error, WorkerKilled) and self._tries.get(arrival.file.id, 0) + 1 >= MOST_KILLS:
+                _log.error("given up until the next scan", path=path, why=str(error))
+                judge.set_aside(arrival.file, f"{error}, {MOST_KILLS} times; tried again at the next scan")
+                self._given_up.add(arrival.file.id)
+                return True
+            _log.warning("trying again later", path=path, why=str(error))
+            return False
+        except Exception:  # noqa: BLE001  the daemon survives every file, also one that meets a mistake of ours
+            judge.rollback()
+            _log.exception("internal error", path=path)
+            judge.set_aside(arrival.file, "internal error, see the log; tried again at the next scan")
+            self._given_up.add(arrival.file.id)
+            return True
+
+    def _forget_gone(self, judge: Judge) -> None:
+        while time.monotonic() >= self._forget_again_s and not self._gone.empty() and not self._stopping.is_set():
+            self.beat_s = time.monotonic()
+            file = self._gone.get()
+            try:
+                current = judge.catalog.file(file.id)
+                # Since the scan it may have been renamed, judged or put back.
+                if current is not None and current.path == file.path and current.identity == file.identity:
+                    judge.forget(current)
+                self._conclude(judge)
+            except StorageError as error:
+                judge.rollback()
+                self._gone.put(file)
+                self._forget_again_s = time.monotonic() + RETRY_S
+                _log.error("the catalogue cannot be written, trying again", why=str(error))
+
+    def _conclude(self, judge: Judge) -> None:
+        """Commit, then log. What cannot be logged is logged later. Raises StorageError."""
+        judge.commit()
         if self.log is not None:
             try:
                 write_unlogged(judge.catalog, self.log)
             except (OSError, StorageError) as error:
                 judge.catalog.rollback()
                 _log.error("the duplicates log cannot be written, trying again", why=str(error))
-        return judge
-
-    def _postpone(self, file_id: int) -> None:
-        with self._lock:
-            self._later[file_id] = time.monotonic() + RETRY_S
 
     def _refit(self, judge: Judge) -> None:
         """Start clustering anew beside this thread when the library has outgrown its clusters; take the result in."""

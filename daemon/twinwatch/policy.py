@@ -24,7 +24,7 @@ class Finding:
 
     kind: Kind
     evidence: float | None  # score of the pixels, 0..1; None for equal bytes
-    blank: bool
+    only_by_bytes: bool  # one of the two is blank, or holds more than the frame that was compared
     newcomer_pixels: int
     original_pixels: int
     standing: bool  # the newcomer was there before its root was first watched
@@ -42,7 +42,9 @@ class Verdict:
 
 def judge(finding: Finding, rules: RootRules, evidence_level: float) -> Verdict | None:
     """Return what to do about a finding, or None where it is no copy: nothing near counts without evidence."""
-    if finding.kind == "near" and (finding.blank or finding.evidence is None or finding.evidence < evidence_level):
+    if finding.kind == "near" and (
+        finding.only_by_bytes or finding.evidence is None or finding.evidence < evidence_level
+    ):
         return None
     better = finding.newcomer_pixels > finding.original_pixels
     spared = _why_spared(finding, rules)
@@ -55,7 +57,7 @@ def _why_spared(finding: Finding, rules: RootRules) -> str:
     if rules.protect:
         return "its folder is protected"
     if finding.standing:
-        return "it was there before the folder was watched"
+        return "it stood here when the folder was first taken into the catalogue"
     if finding.links > 1:
         return "it has several hard links, moving it frees no space"
     return f"quarantine is off here: {rules.latched}" if rules.latched else ""

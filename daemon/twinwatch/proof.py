@@ -15,8 +15,9 @@ from pathlib import Path
 
 from twinwatch import kernel, reader
 from twinwatch.errors import QuarantineError, UnreadableError
+from twinwatch.phrases import show_path
 from twinwatch.reader import Identity
-from twinwatch.records import MoveOrder, Record, readable, split
+from twinwatch.records import MoveOrder, Record, split
 from twinwatch.vault import Folders
 
 _VANISHED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE}
@@ -43,10 +44,10 @@ class Pinned:
     def require_bytes(self) -> None:
         """Raises ChangedError, OSError."""
         if reader.hash_file(self.fd) != self.sha256:
-            raise ChangedError(f"the bytes of {readable(self.path)} are not those that were judged")
+            raise ChangedError(f"the bytes of {show_path(self.path)} are not those that were judged")
         # Who waits for the lease must find the file under the name they opened once it is given up.
         if self.lease.is_broken():
-            raise ChangedError(f"{readable(self.path)} is about to be written")
+            raise ChangedError(f"{show_path(self.path)} is about to be written")
 
 
 def pin(stack: contextlib.ExitStack, path: bytes, sha256: str, fd: int) -> Pinned:
@@ -54,13 +55,13 @@ def pin(stack: contextlib.ExitStack, path: bytes, sha256: str, fd: int) -> Pinne
     try:
         lease = stack.enter_context(kernel.read_lease(fd))
     except BlockingIOError as error:
-        raise ChangedError(f"{readable(path)} is being written") from error
+        raise ChangedError(f"{show_path(path)} is being written") from error
     return Pinned(path, sha256, fd, lease)
 
 
 def require_movable(folders: Folders, order: MoveOrder, fd: int) -> None:
     """Raises ChangedError, NotMovableError, OSError."""
-    path, status = readable(order.path), os.fstat(fd)
+    path, status = show_path(order.path), os.fstat(fd)
     if status.st_nlink > 1:
         raise NotMovableError(f"{path} has {status.st_nlink} hard links, so moving one would free nothing")
     if Identity.of(status) != order.identity:
@@ -75,13 +76,13 @@ def require_original(order: MoveOrder, original: Pinned, copy_fd: int) -> None:
     """Raises ChangedError, NotMovableError, OSError."""
     status = os.fstat(original.fd)
     if os.path.samestat(status, os.fstat(copy_fd)):
-        raise NotMovableError(f"{readable(order.path)} and its original are one file")
+        raise NotMovableError(f"{show_path(order.path)} and its original are one file")
     parent, name = split(order.original_path)
     with refusals(order.original_path), contextlib.ExitStack() as stack:
         root_fd = stack.enter_context(kernel.closing(reader.open_root(Path(order.original_root))))
         folder_fd = stack.enter_context(kernel.closing(reader.open_folder(root_fd, parent)))
         if not stat.S_ISREG(status.st_mode) or not kernel.leads_to(folder_fd, name, status):
-            raise ChangedError(f"the original {readable(order.original_path)} is not there any more")
+            raise ChangedError(f"the original {show_path(order.original_path)} is not there any more")
     original.require_bytes()
 
 
@@ -90,7 +91,7 @@ def require_taken(folders: Folders, order: MoveOrder, copy: Pinned) -> None:
     # Between the last look at the name and the rename, the user may have put another file there.
     status = os.fstat(copy.fd)
     if not kernel.leads_to(folders.files, order.id.encode(), status) or status.st_nlink != 1:
-        raise ChangedError(f"{readable(order.path)} was replaced or linked while it was moved")
+        raise ChangedError(f"{show_path(order.path)} was replaced or linked while it was moved")
     copy.require_bytes()
 
 
@@ -133,10 +134,10 @@ def refusals(path: bytes) -> Iterator[None]:
     try:
         yield
     except UnreadableError as error:
-        raise ChangedError(f"{readable(path)}: {error}") from error
+        raise ChangedError(f"{show_path(path)}: {error}") from error
     except OSError as error:
         if error.errno in _VANISHED:
-            raise ChangedError(f"{readable(path)} is not there any more ({error.strerror})") from error
+            raise ChangedError(f"{show_path(path)} is not there any more ({error.strerror})") from error
         if error.errno in _REFUSED:
-            raise NotMovableError(f"nothing can be moved because of {readable(path)}: {error.strerror}") from error
+            raise NotMovableError(f"nothing can be moved because of {show_path(path)}: {error.strerror}") from error
         raise

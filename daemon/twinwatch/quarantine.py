@@ -20,9 +20,10 @@ from typing import Literal
 from twinwatch import kernel, proof, reader, records, vault
 from twinwatch.errors import QuarantineError
 from twinwatch.homecoming import send_home
+from twinwatch.phrases import show_path, user_name
 from twinwatch.proof import ChangedError, NotMovableError, refusals
 from twinwatch.reader import Identity
-from twinwatch.records import MoveOrder, Record, State, readable, split
+from twinwatch.records import MoveOrder, Record, State, split
 from twinwatch.vault import BusyError, Folders
 
 __all__ = [
@@ -83,7 +84,7 @@ class Recovered:
     @property
     def needs_person(self) -> bool:
         """True where the root should only flag until somebody has looked."""
-        return self.outcome in {"missing", "stray", "unreadable", "failed"}
+        return self.outcome in {"stray", "unreadable", "failed"}
 
 
 def _utc_now() -> datetime:
@@ -109,8 +110,8 @@ class Quarantine:
                 if error.errno not in _NO_RIGHTS:
                     raise
                 raise QuarantineError(
-                    f"{self._root}: cannot have a quarantine here ({error.strerror}): let uid {os.geteuid()} "
-                    f"write to it (under systemd: ReadWritePaths={self._root}), or use `action: flag`"
+                    f"{self._root}: cannot have a quarantine here ({error.strerror}): let the user "
+                    f"{user_name()} write to it (under systemd: ReadWritePaths={self._root}), or use `action: flag`"
                 ) from error
 
     def move(self, order: MoveOrder, original_fd: int) -> Moved:
@@ -123,7 +124,7 @@ class Quarantine:
         records.check_id(order.id)
         records.check_path(order.path)
         records.check_path(order.original_path)
-        doing = f"moving {readable(order.path)}"
+        doing = f"moving {show_path(order.path)}"
         with self._faults(doing), self._operation() as folders, contextlib.ExitStack() as stack:
             with refusals(order.path):
                 copy_fd = stack.enter_context(kernel.closing(reader.open_beneath(folders.root, order.path)))
@@ -149,10 +150,10 @@ class Quarantine:
             return Moved(record, vault.FILES + b"/" + order.id.encode())
 
     def restore(self, record_id: str) -> Restored:
-        """Put a quarantined file back under its name, or as `name.restored-N` where that is taken; replaces nothing.
+        """Put a quarantined file back under its name, or as `stem.restored-N.suffix` where that is taken.
 
-        Parent folders that vanished are made again, as their own parents are. Raises QuarantineError, BusyError,
-        QuarantineFaultError.
+        It replaces nothing. Parent folders that vanished are made again, as their own parents are. Raises
+        QuarantineError, BusyError, QuarantineFaultError.
         """
         records.check_id(record_id)
         with self._faults(f"restoring {record_id}"), self._operation() as folders:
@@ -167,8 +168,8 @@ class Quarantine:
                 self._write(folders, record, record.state, record.restored_to)
                 raise
             if path is None and record.state != "restoring":
-                went = f" to {readable(record.restored_to)}" if record.restored_to else ""
-                raise QuarantineError(f"{readable(record.path)} is not in quarantine any more: {record.state}{went}")
+                went = f" to {show_path(record.restored_to)}" if record.restored_to else ""
+                raise QuarantineError(f"{show_path(record.path)} is not in quarantine any more: {record.state}{went}")
             path = path or record.restored_to or record.path
             return Restored(self._write(folders, record, "restored", path), path)
 
@@ -187,7 +188,7 @@ class Quarantine:
             return found + [Recovered(name, "stray", "a file without a record") for name in strays]
 
     def records(self) -> Iterator[Record]:
-        """Yield what the records say, in order of id; `recover` names those that cannot be interpreted."""
+        """Yield what the records say, in order of id; `recover` names those that cannot be read."""
         with self._faults("reading the records"), contextlib.ExitStack() as stack:
             try:
                 folders = stack.enter_context(vault.opened(self._root))
@@ -196,7 +197,7 @@ class Quarantine:
             for record_id in records.listed(folders.info)[0]:
                 try:
                     record = records.read(folders.info, record_id)
-                except QuarantineError:
+                except (OSError, QuarantineError):
                     continue
                 yield record
 
@@ -245,13 +246,13 @@ class Quarantine:
         return record
 
     def _stamp(self) -> str:
-        return self._now().isoformat(timespec="milliseconds")
+        return self._now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     def _take(self, folders: Folders, order: MoveOrder) -> None:
         parent, name = split(order.path)
         with refusals(order.path), kernel.closing(reader.open_folder(folders.root, parent)) as folder_fd:
             if Identity.of(os.stat(name, dir_fd=folder_fd, follow_symlinks=False)) != order.identity:
-                raise ChangedError(f"{readable(order.path)} was replaced or changed since it was judged")
+                raise ChangedError(f"{show_path(order.path)} was replaced or changed since it was judged")
             folders.take_in(folder_fd, name, order.id)
             os.fsync(folders.files)
             os.fsync(folder_fd)

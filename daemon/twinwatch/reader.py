@@ -6,6 +6,7 @@ It never writes, and it never opens anything that is not a regular file.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -17,12 +18,13 @@ from twinwatch.errors import UnreadableError
 
 CHUNK_BYTES = 1 << 20
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_MOST_NS = (1 << 63) - 1
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What tells that a file is still the one that was seen; times in nanoseconds since the epoch."""
+    """What tells that a file is still the one that was seen; times in nanoseconds since the epoch, in 64 bits."""
 
     device: int
     inode: int
@@ -34,7 +36,12 @@ class Identity:
     @classmethod
     def of(cls, status: os.stat_result) -> Identity:
         return cls(
-            status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_nlink
+            device=status.st_dev,
+            inode=status.st_ino,
+            size_bytes=status.st_size,
+            mtime_ns=_in_64_bits(status.st_mtime_ns),
+            ctime_ns=_in_64_bits(status.st_ctime_ns),
+            links=status.st_nlink,
         )
 
     def same_bytes_as(self, other: Identity) -> bool:
@@ -105,6 +112,27 @@ def look(path: bytes, folder_fd: int | None = None) -> Identity | None:
     return Identity.of(status) if stat.S_ISREG(status.st_mode) else None
 
 
+def look_beneath(root: Path, relative: bytes) -> Identity | None:
+    """Return what `look` does for a path beneath the root, following no link on the way, however long the path is.
+
+    A path of more than 4095 bytes cannot be asked for as a whole. Raises OSError.
+    """
+    folder, _, name = relative.rpartition(b"/")
+    root_fd = open_root(root)
+    try:
+        folder_fd = open_folder(root_fd, folder)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return None
+        raise
+    finally:
+        os.close(root_fd)
+    try:
+        return look(name, folder_fd)
+    finally:
+        os.close(folder_fd)
+
+
 def hash_file(file_fd: int) -> str:
     """Return the sha256 (hex) of the whole file, from its first byte, whatever the descriptor's position."""
     digest = hashlib.sha256()
@@ -129,6 +157,11 @@ def read_whole(file_fd: int, max_bytes: int) -> tuple[bytes, str]:
             raise UnreadableError("grew beyond limits.max_file_mb while it was read")
     data = b"".join(chunks)
     return data, hashlib.sha256(data).hexdigest()
+
+
+def _in_64_bits(time_ns: int) -> int:
+    """Seconds have 64 bits, so that nanoseconds can outgrow what a database holds: before 1677 and after 2262."""
+    return max(-_MOST_NS - 1, min(_MOST_NS, time_ns))
 
 
 def _require_regular(status: os.stat_result) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 
 from twinwatch.errors import QuarantineError
 from twinwatch.kernel import closing
+from twinwatch.phrases import show_path
 from twinwatch.reader import Identity
 
 State = Literal["intended", "quarantined", "restoring", "restored", "aborted"]
@@ -70,12 +71,7 @@ def check_path(path: bytes) -> None:
     """Raises QuarantineError unless the path is relative, stays in its root and is nobody's private folder."""
     parts = path.split(b"/")
     if b"" in parts or b"." in parts or b".." in parts or PRIVATE_FOLDER in parts or b"\0" in path:
-        raise QuarantineError(f"not a path that quarantine handles: {readable(path)}")
-
-
-def readable(path: bytes) -> str:
-    """Return the path for people: bytes that are not UTF-8 are shown as \\xNN."""
-    return path.decode("utf-8", "backslashreplace")
+        raise QuarantineError(f"not a path that quarantine handles: {show_path(path)}")
 
 
 def split(path: bytes) -> tuple[bytes, bytes]:
@@ -131,7 +127,7 @@ def _to_json(record: Record) -> bytes:
     for name, value in asdict(record).items():
         if isinstance(value, bytes):
             # The readable form is for people; only the base64 is read back.
-            shown[name] = readable(value)
+            shown[name] = show_path(value)
             shown[f"{name}_b64"] = base64.b64encode(value).decode("ascii")
         else:
             shown[name] = value

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import structlog
 
-from twinwatch.catalog import Case, Catalog, Root
-from twinwatch.duplog import now, show_path
+from twinwatch.cases import Case
+from twinwatch.catalog import Catalog, Root
+from twinwatch.duplog import now
+from twinwatch.phrases import show_path
 from twinwatch.quarantine import Quarantine, Record
-from twinwatch.reader import look
+from twinwatch.reader import Identity, look_beneath
 
 _log = structlog.get_logger("twinwatch")
 
@@ -21,7 +23,8 @@ _log = structlog.get_logger("twinwatch")
 def reconcile(quarantine: Quarantine, path: Path, root: Root, catalog: Catalog) -> None:
     """Finish what was cut short in one root. What only a person can settle latches the root to flag-only.
 
-    Raises QuarantineError where the quarantine cannot be read.
+    Raises QuarantineError where the quarantine cannot be read, StorageError where the catalogue cannot be written: what
+    was not noted then is noted by the next call.
     """
     for settled in quarantine.recover():
         _log.warning("recovered", path=str(path), id=settled.id, outcome=settled.outcome, why=settled.reason or None)
@@ -29,44 +32,91 @@ def reconcile(quarantine: Quarantine, path: Path, root: Root, catalog: Catalog) 
             reason = f"quarantine holds {settled.id}: {settled.outcome} {settled.reason}".strip()
             catalog.set_root(root.id, latched=reason, latched_at=now())
     records = {record.id: record for record in quarantine.records()}
-    for case in catalog.cases(state="pending"):
+    for case in catalog.cases.all(state="pending"):
         if case.root == os.fsencode(path) and case.id not in records:
             _rejudge(catalog, case)
-    for record in records.values():
-        known = catalog.case(record.id)
-        if record.state == "quarantined":
-            _take_in(catalog, path, record, known)
-        elif known is not None and record.state == "restored" and record.restored_to is not None:
-            note_restored(catalog, path, root, known, record.restored_to)
-        elif known is not None and known.state == "pending":
-            _rejudge(catalog, known)
     catalog.commit()
+    for record in records.values():
+        _bring_into_step(catalog, path, root, record)
+        catalog.commit()  # so that a disk that fills on the way costs nothing that was done before
 
 
-def note_restored(catalog: Catalog, path: Path, root: Root, case: Case, restored_to: bytes) -> None:
+def note_restored(catalog: Catalog, path: Path, root: Root, case: Case, record: Record) -> None:
     """Remember that a file was put back: it belongs where it is, and is not moved again for what it holds now."""
     if case.state in ("restored", "dismissed"):
         return
-    catalog.set_case(case.id, state="restored", action="quarantined", restored_to=restored_to)
-    seen = look(os.fsencode(path) + b"/" + restored_to)
+    restored_to = record.restored_to or record.path
+    catalog.cases.set(
+        case.id, state="restored", action="quarantined", restored_to=restored_to, event_at=record.changed_at
+    )
+    seen = _seen(path, restored_to)
     if case.file_id is not None and seen is not None:
         # Queued, so that a running daemon takes it into its index again.
         catalog.place_file(case.file_id, root.id, restored_to, seen, state="restored", queue="waiting")
     _log.info("restored", path=show_path(os.fsencode(path) + b"/" + restored_to), id=case.id)
 
 
-def _rejudge(catalog: Catalog, case: Case) -> None:
-    catalog.drop_case(case.id)
+def _bring_into_step(catalog: Catalog, path: Path, root: Root, record: Record) -> None:
+    known = catalog.cases.get(record.id)
+    if record.state == "quarantined":
+        _take_in(catalog, path, record, known)
+    elif known is None:
+        return
+    elif record.state == "restored":
+        note_restored(catalog, path, root, known, record)
+    elif known.state == "pending":
+        _rejudge(catalog, known)
+    elif record.state == "aborted" and (known.state, known.action) == ("done", "quarantined"):
+        if record.restored_to is not None or _is_back(path, record):
+            note_restored(catalog, path, root, known, record)
+        else:
+            _note_removed(catalog, path, known, record)
+
+
+def _is_back(path: Path, record: Record) -> bool:
+    seen, was = _seen(path, record.path), record.identity
+    # The device's number may have changed since.
+    return seen is not None and (seen.inode, seen.size_bytes, seen.mtime_ns) == (
+        was.inode,
+        was.size_bytes,
+        was.mtime_ns,
+    )
+
+
+def _seen(path: Path, relative: bytes) -> Identity | None:
+    """Return what is there; what cannot be looked at is left to the scan, which tells why."""
+    try:
+        return look_beneath(path, relative)
+    except OSError:
+        return None
+
+
+def _note_removed(catalog: Catalog, path: Path, case: Case, record: Record) -> None:
+    """Close the case of a file that somebody took out of quarantine by hand: where it is now is theirs to know."""
+    catalog.cases.set(case.id, state="removed", event_at=record.changed_at)
     if case.file_id is not None:
-        catalog.set_file(case.file_id, state="new", queue="waiting")
+        catalog.set_file(case.file_id, state="gone", queue=None)
+    _log.warning(
+        "taken out of quarantine by hand, not kept track of any more",
+        path=show_path(os.fsencode(path) + b"/" + record.path),
+        id=case.id,
+    )
+
+
+def _rejudge(catalog: Catalog, case: Case) -> None:
+    catalog.cases.drop(case.id)
+    file = None if case.file_id is None else catalog.file(case.file_id)
+    # Where another file has the name by now, that is judged in its stead.
+    if file is not None and catalog.file_at(file.root_id, file.path) in (file, None):
+        catalog.set_file(file.id, state="new", queue="waiting")
 
 
 def _take_in(catalog: Catalog, path: Path, record: Record, case: Case | None) -> None:
     quarantined_to = b".twinwatch/quarantine/files/" + record.id.encode()
     if case is None:
-        catalog.add_case(_case_of(record, path, quarantined_to))
+        catalog.cases.add(_case_of(record, path, quarantined_to))
     elif case.state in ("pending", "restoring"):
-        catalog.set_case(case.id, state="done", action="quarantined", quarantined_to=quarantined_to)
+        catalog.cases.set(case.id, state="done", action="quarantined", quarantined_to=quarantined_to)
         if case.file_id is not None:
             catalog.set_file(case.file_id, state="quarantined", queue=None)
 

@@ -5,9 +5,13 @@ It never takes an empty mount point for the share that belongs there.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from twinwatch.catalog import Catalog, Root
+from twinwatch.config import Settings
+from twinwatch.errors import ConfigError
+from twinwatch.phrases import user_name
 from twinwatch.scanner import folder_of
 
 
@@ -39,3 +43,43 @@ def recognise(path: Path, catalog: Catalog, now_ns: int, starting: bool) -> Root
         f"{path} is on another device than before; mount the right one, "
         "or run `twinwatch rebuild` if the share was moved to a new disk"
     )
+
+
+def obstacle(path: Path) -> str:
+    """Return why the folder at `path` cannot be watched just now, or an empty string."""
+    # The open is the proof: a folder may exist and still be closed to this user.
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_DIRECTORY))
+    except FileNotFoundError:
+        return f"no such folder: {path}; create it, mount it or remove this entry"
+    except NotADirectoryError:
+        return f"not a folder: {path}"
+    except PermissionError:
+        readable = False
+    except OSError as error:
+        return f"cannot be opened: {path}: {error.strerror}"
+    else:
+        readable = os.access(path, os.R_OK | os.X_OK, effective_ids=True)
+    return "" if readable else f"cannot be read by the user {user_name()}: {path}; grant it read and search permission"
+
+
+def refuse_unknown(settings: Settings, source: Path, catalog_path: Path) -> None:
+    """Raises ConfigError that names each folder that cannot be had and never was watched: a mistake in `source`.
+
+    One that was watched before is away, and taken up when it is back.
+    """
+    missing = {number: why for number, watch in enumerate(settings.watch) if (why := obstacle(watch.path))}
+    if not missing:
+        return
+    known: set[bytes] = set()
+    if catalog_path.exists():
+        catalog = Catalog(catalog_path)
+        known = {root.path for root in catalog.roots()}
+        catalog.close()
+    lines = [
+        f"\n  watch[{number}].path: {why}"
+        for number, why in missing.items()
+        if os.fsencode(settings.watch[number].path) not in known
+    ]
+    if lines:
+        raise ConfigError(f"{source} is refused:{''.join(lines)}")

@@ -1,8 +1,24 @@
-"""The catalogue's tables. Alembic's migrations create them; a test holds both to be the same."""
+"""The catalogue's tables, and the connection to them. Alembic's migrations create them; a test holds both the same."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sqlite3
+import stat
+from pathlib import Path
+
 import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from alembic.util.exc import CommandError
+
+from twinwatch.errors import CatalogError, StorageError
+
+_NO_ROOM_BYTES = 1 << 16  # with less than this left, SQLite cannot even make the files it needs beside a database
+_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_STORAGE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 metadata = sa.MetaData()
 
@@ -20,7 +36,8 @@ roots = sa.Table(
     sa.Column("latched_at", sa.Text),
     sa.UniqueConstraint("path", "device", "inode"),
 )
-# What a sequence of bytes holds, whichever files have it; `reason` says why it is no picture.
+# What a sequence of bytes holds, whichever files have it; `reason` says why it is no picture. `blank`: what its pixels
+# show must not be compared, as it is uniform, or the first of several frames or pages.
 contents = sa.Table(
     "contents",
     metadata,
@@ -80,7 +97,8 @@ files = sa.Table(
         sqlite_where=sa.text("queue = 'waiting'"),
     ),
 )
-# state: pending, done, restoring, restored, dismissed; logged: the last event of it that the duplicates log holds.
+# state: pending, done, restoring, restored, dismissed, removed; event_at: when one of the last three happened; logged:
+# the last event of it that the duplicates log holds.
 verdicts = sa.Table(
     "verdicts",
     metadata,
@@ -104,6 +122,7 @@ verdicts = sa.Table(
     sa.Column("restored_to", sa.LargeBinary),
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("logged", sa.Text, nullable=False, server_default=""),
+    sa.Column("event_at", sa.Text),
     sa.Index("verdicts_state", "state", "logged"),
 )
 # Pairs of contents that a person called no duplicates; one <= other.
@@ -114,3 +133,76 @@ dismissals = sa.Table(
     sa.Column("other", sa.Text, primary_key=True),
     sa.Column("time", sa.Text, nullable=False),
 )
+
+
+def connect(path: Path) -> sa.Connection:
+    """Open, and where needed create or migrate, the database at `path`.
+
+    Raises CatalogError where it is damaged, unreadable or newer than this version, StorageError where its disk is full
+    or failing, or another program has locked it; so does whatever is done over the connection.
+    """
+    # Made before SQLite makes it, as that would let everyone read it; an open file must not be closed beside SQLite,
+    # which would lose its locks (sqlite.org/howtocorrupt.html, 2.2), so it is made without opening it.
+    with contextlib.suppress(OSError):
+        os.mknod(path, stat.S_IFREG | 0o640)
+    # QueuePool would hand a connection to another thread; each Catalog has its own one.
+    engine = sa.create_engine(f"sqlite:///{path}", poolclass=sa.pool.NullPool, connect_args={"timeout": 30})
+    try:
+        connection = engine.connect()
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+            connection.exec_driver_sql(f"PRAGMA {pragma}")
+        _migrate(connection)
+    except sa.exc.OperationalError as error:
+        if _code(error) in _STORAGE or _is_full(path):
+            raise _storage_error(path, error) from None
+        raise _damaged(path, error.orig) from None
+    except (sa.exc.DatabaseError, CommandError) as error:
+        reason = error.orig if isinstance(error, sa.exc.DatabaseError) else error
+        raise _damaged(path, reason) from None
+
+    def translate(context: sa.engine.ExceptionContext) -> None:
+        error = context.sqlalchemy_exception
+        if isinstance(error, sa.exc.OperationalError):
+            raise _storage_error(path, error) from None
+        if isinstance(error, sa.exc.DatabaseError) and _code(error) in _DAMAGE:
+            raise _damaged(path, error.orig) from None
+
+    sa.event.listen(engine, "handle_error", translate)
+    return connection
+
+
+def _damaged(path: Path, reason: object) -> CatalogError:
+    return CatalogError(f"cannot use the catalogue {path}: {reason}; stop the daemon and run `twinwatch rebuild`")
+
+
+def _storage_error(path: Path, error: sa.exc.OperationalError) -> StorageError:
+    if _code(error) == sqlite3.SQLITE_FULL or _is_full(path):
+        return StorageError(f"the disk of {path.parent}, which holds the catalogue, is full; make room there")
+    if _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return StorageError(f"the catalogue {path} is locked by another program; try again")
+    return StorageError(f"the catalogue {path} cannot be used just now: {error.orig}")
+
+
+def _code(error: sa.exc.DatabaseError) -> int:
+    """Return SQLite's primary result code (sqlite.org/rescode.html)."""
+    return int(getattr(error.orig, "sqlite_errorcode", 0)) & 0xFF
+
+
+def _is_full(path: Path) -> bool:
+    try:
+        space = os.statvfs(path.parent)
+    except OSError:
+        return False  # no such folder, or none for us
+    return space.f_bavail * space.f_frsize < _NO_ROOM_BYTES
+
+
+def _migrate(connection: sa.Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    head = ScriptDirectory.from_config(config).get_current_head()
+    has_version = sa.inspect(connection).has_table("alembic_version")
+    version = sa.text("SELECT version_num FROM alembic_version")
+    if not has_version or connection.scalar(version) != head:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+    connection.commit()

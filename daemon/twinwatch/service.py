@@ -7,22 +7,26 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from twinwatch.bundle import load_bundle, locate
+from twinwatch.bundle import Bundle, load_bundle, locate
 from twinwatch.catalog import Catalog
 from twinwatch.config import Settings, load_settings
+from twinwatch.crew import Hand, require_well
 from twinwatch.duplog import DuplicatesLog, now, write_unlogged
 from twinwatch.encoder import Encoder
-from twinwatch.errors import ConfigError, TwinwatchError
+from twinwatch.errors import ConfigError, LostThreadError, StorageError, TwinwatchError
+from twinwatch.ground import Ground
 from twinwatch.intake import Intake, Spot
-from twinwatch.judgement import Ground
 from twinwatch.notify import notify
 from twinwatch.patrol import Patrol
+from twinwatch.phrases import counted
 from twinwatch.pipeline import Pipeline
+from twinwatch.roots import refuse_unknown
 from twinwatch.scanner import Names
 from twinwatch.settle import Settler
 from twinwatch.state import StateFolder
@@ -32,6 +36,7 @@ from twinwatch.workers import Workers
 TICK_S = 1.0
 DRAIN_S = 5.0
 _STUCK_S = 30.0
+_CATCH_UP_S = 5.0
 
 _log = structlog.get_logger("twinwatch")
 
@@ -63,28 +68,42 @@ def run(config_path: Path, signals: Signals) -> None:
     settings = load_settings(config_path)
     state = StateFolder(settings.state_dir)
     with state.held():
-        while not signals.stop:
-            with _shift(settings, state) as shift:
-                notify("READY=1", f"STATUS=watching {len(settings.watch)} folders")
-                settings = _until_changed(shift, config_path, settings, signals)
-                if signals.stop:
+        refuse_unknown(settings, config_path, state.catalog_path)
+        gear: Gear | None = _equip(settings, state)
+        while gear is not None and not signals.stop:
+            with _shift(gear, state) as shift:
+                notify("READY=1", f"STATUS=watching {counted(len(gear.settings.watch), 'folder')}")
+                gear = _until_changed(shift, config_path, signals)
+                if gear is None:
                     notify("STOPPING=1")
     _log.info("stopped")
 
 
-class Shift:
-    """Everything that runs under one configuration."""
+@dataclass(frozen=True, slots=True)
+class Gear:
+    """What a configuration asks for and may not get: made before a shift begins, and before the one before it ends."""
 
-    def __init__(self, settings: Settings, state: StateFolder) -> None:
-        bundle = load_bundle(locate(settings.model.bundle))
+    settings: Settings
+    bundle: Bundle
+    encoder: Encoder
+    catalog: Catalog
+    log: DuplicatesLog
+
+
+class Shift:
+    """Everything that runs under one configuration. It closes the gear that it was given."""
+
+    def __init__(self, gear: Gear, state: StateFolder) -> None:
+        settings, bundle = gear.settings, gear.bundle
         self.settings = settings
         self.state = state
-        self.encoder = Encoder(bundle, settings.model.device)
-        self.catalog = Catalog(state.catalog_path)
-        self.log = _open_log(settings.duplicates_log)
-        write_unlogged(self.catalog, self.log, after_crash=True)
+        self.encoder = gear.encoder
+        self.catalog = gear.catalog
+        self.log = gear.log
         self.bundle = bundle
         self.started = now()
+        self._log_trouble = ""
+        self._catch_up(after_crash=True)
         self.stop = threading.Event()
         hints = Hints()
         grounds: dict[int, Ground] = {}
@@ -111,8 +130,8 @@ class Shift:
             state.catalog_path, hints, settler, roots, names, self.pipeline, self.patrol.ask_scan, self.stop
         )
         self._threads = [
-            threading.Thread(target=self.patrol.run, name="patrol"),
-            threading.Thread(target=self.intake.run, name="intake"),
+            Hand("patrol", self.patrol.run),
+            Hand("intake", self.intake.run),
         ]
 
     def start(self) -> None:
@@ -120,7 +139,7 @@ class Shift:
             thread.start()
         self.patrol.armed.wait(_STUCK_S)
         if self.encoder.fallback:
-            _log.warning("encoding on the CPU", why=self.encoder.fallback)
+            _log.info("encoding on the CPU", why=self.encoder.fallback)
         _log.info("ready", bundle=self.bundle.id, device=self.encoder.device, workers=self.settings.limits.worker_count)
 
     def end(self) -> None:
@@ -128,16 +147,26 @@ class Shift:
         self.stop.set()
         self.patrol.wake()
         until_s = time.monotonic() + DRAIN_S
-        while not self.pipeline.idle() and time.monotonic() < until_s:
+        while self.pipeline.in_flight() and time.monotonic() < until_s:
             time.sleep(0.05)
         self.workers.close()
         self.pipeline.stop()
         for thread in self._threads:
             thread.join()
         self.watcher.stop()
-        self._leave_status()
+        try:
+            self._leave_status()
+        except (OSError, StorageError) as error:
+            _log.error("the status cannot be written", why=str(error))
         self.catalog.close()
         self.log.close()
+
+    def require_well(self) -> None:
+        """Raises TwinwatchError where a thread has ended, or no decoder can be started."""
+        require_well(self._threads)
+        self.pipeline.require_well()
+        if not self.watcher.alive():
+            raise LostThreadError("the thread that takes in events has ended, so the whole daemon ends")
 
     def healthy(self) -> bool:
         """True while every thread lives and moves on, and events come round."""
@@ -147,11 +176,26 @@ class Shift:
         return alive and time.monotonic() - min(beats_s) < stuck_s and self.patrol.healthy()
 
     def tell(self) -> None:
-        """Leave the status for people, and tell systemd that all is well if it is."""
+        """Tell systemd that all is well if it is, and leave the status for people. Raises OSError, StorageError."""
+        if self.healthy():  # first, since a full disk is no reason to be ended
+            notify("WATCHDOG=1")
+        if time.monotonic() - self._caught_up_s > _CATCH_UP_S:
+            self._catch_up(after_crash=False)
         counts = self._leave_status()
         notify(f"STATUS={counts.get('kept', 0)} pictures known, {counts['waiting']} waiting")
-        if self.healthy():
-            notify("WATCHDOG=1")
+
+    def _catch_up(self, after_crash: bool) -> None:
+        """Log what an earlier shift, or a command, could not. What cannot be logged now is logged later."""
+        self._caught_up_s = time.monotonic()
+        trouble = ""
+        try:
+            write_unlogged(self.catalog, self.log, after_crash)
+        except (OSError, StorageError) as error:
+            self.catalog.rollback()
+            trouble = str(error)
+        if trouble and trouble != self._log_trouble:
+            _log.error("the duplicates log cannot be written, trying again", why=trouble)
+        self._log_trouble = trouble
 
     def _leave_status(self) -> dict[str, int]:
         counts = self.catalog.counts()
@@ -168,10 +212,11 @@ class Shift:
                     {
                         "path": str(beat.watch.path),
                         "action": beat.watch.action,
+                        "protect": beat.watch.protect,
                         "mode": "events" if beat.events and not beat.away else "scan",
                         "away": beat.away,
                         "files": beat.files,
-                        "notes": beat.notes,
+                        "notes": beat.troubles,
                     }
                     for beat in self.patrol.beats.values()
                 ],
@@ -183,8 +228,8 @@ class Shift:
 
 
 @contextmanager
-def _shift(settings: Settings, state: StateFolder) -> Iterator[Shift]:
-    shift = Shift(settings, state)
+def _shift(gear: Gear, state: StateFolder) -> Iterator[Shift]:
+    shift = Shift(gear, state)
     try:
         shift.start()
         yield shift
@@ -192,39 +237,70 @@ def _shift(settings: Settings, state: StateFolder) -> Iterator[Shift]:
         shift.end()
 
 
-def _until_changed(shift: Shift, config_path: Path, settings: Settings, signals: Signals) -> Settings:
-    """Return when told to stop, or with the new settings when a reload changed them."""
+def _until_changed(shift: Shift, config_path: Path, signals: Signals) -> Gear | None:
+    """Return None when told to stop, or the gear for the next shift when a reload changed the configuration."""
+    trouble = ""
     while not signals.stop:
+        shift.require_well()
         if signals.reload:
             signals.reload = False
-            fresh = _reload(shift, config_path, settings)
-            if fresh != settings:
-                return fresh
+            gear = _reload(shift, config_path)
+            if gear is not None:
+                return gear
         try:
             shift.tell()
-        except OSError as error:
-            _log.error("the status cannot be written", why=str(error))
+        except (OSError, StorageError) as error:
+            shift.catalog.rollback()
+            if str(error) != trouble:
+                _log.error("the status cannot be written", why=str(error))
+            trouble = str(error)
+        else:
+            trouble = ""
         signals.wake.wait(TICK_S)
         signals.wake.clear()
-    return settings
+    return None
 
 
-def _reload(shift: Shift, config_path: Path, settings: Settings) -> Settings:
+def _reload(shift: Shift, config_path: Path) -> Gear | None:
+    """Return the gear for a configuration that has changed; None where it has not, or is refused."""
     notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+    gear = None
     try:
         shift.log.reopen()
         fresh = load_settings(config_path)
-        load_bundle(locate(fresh.model.bundle))
-        if fresh.state_dir != settings.state_dir:
+        refuse_unknown(fresh, config_path, shift.state.catalog_path)
+        if fresh.state_dir != shift.settings.state_dir:
             raise ConfigError("state_dir: cannot change while the daemon runs; restart it")
+        if fresh != shift.settings:
+            gear = _equip(fresh, shift.state)
     except (TwinwatchError, OSError) as error:
         _log.error("reload refused, the old configuration stays", why=str(error))
-        fresh = settings
     else:
-        _log.info("reloaded", changed=fresh != settings)
-    if fresh == settings:  # otherwise it is ready once everything runs under the new ones
+        _tell_of_reload(shift.settings, fresh)
+    if gear is None:  # otherwise it is ready once everything runs under the new configuration
         notify("READY=1")
-    return fresh
+    return gear
+
+
+def _equip(settings: Settings, state: StateFolder) -> Gear:
+    """Make what a shift works with. Raises TwinwatchError; then nothing is left open."""
+    bundle = load_bundle(locate(settings.model.bundle))
+    encoder = Encoder(bundle, settings.model.device)
+    log = _open_log(settings.duplicates_log)
+    try:
+        catalog = Catalog(state.catalog_path)
+    except TwinwatchError:
+        log.close()
+        raise
+    return Gear(settings, bundle, encoder, catalog, log)
+
+
+def _tell_of_reload(before: Settings, fresh: Settings) -> None:
+    changed = [key for key in Settings.model_fields if getattr(fresh, key) != getattr(before, key)]
+    if changed:
+        _log.info("reloaded, the configuration has changed: starting anew under it", changed=", ".join(changed))
+    else:
+        _log.info("reloaded, the configuration is as it was; the duplicates log was reopened")
 
 
 def _open_log(path: Path) -> DuplicatesLog:

@@ -6,14 +6,16 @@ import contextlib
 import fcntl
 import json
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from twinwatch.errors import ConfigError, StateHeldError
 from twinwatch.mounts import mount_of
+from twinwatch.phrases import user_name
 
 
 class StateFolder:
@@ -26,7 +28,11 @@ class StateFolder:
         except OSError as error:
             raise ConfigError(f"state_dir: cannot make {path}: {error.strerror}; choose a writable place") from None
         if not os.access(path, os.W_OK | os.X_OK):
-            raise ConfigError(f"state_dir: {path} is not writable for user id {os.geteuid()}; change its owner")
+            owner = user_name(path.stat().st_uid)
+            raise ConfigError(
+                f"state_dir: {path} belongs to the user {owner}, and {user_name()} may not write to it; "
+                f"use sudo, or do this as {owner}"
+            )
         mount = mount_of(path)
         if mount.network:
             raise ConfigError(
@@ -41,8 +47,12 @@ class StateFolder:
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Hold the state for this process alone; the kernel frees it however that ends. Raises StateHeldError."""
-        fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        fd = os.open(self.path / "lock", flags, 0o640)
         try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:  # what is written below would go elsewhere
+                raise ConfigError(f"state_dir: {self.path / 'lock'} is not a file of its own; remove it")
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -67,13 +77,21 @@ class StateFolder:
 
     def write_status(self, status: dict[str, Any], metrics: dict[str, float]) -> None:
         """Leave the status for `twinwatch status`, and metrics for a node exporter's textfile collector."""
-        temporary = self.path / "status.json.tmp"
-        temporary.write_text(json.dumps(status), encoding="utf-8")
-        temporary.replace(self.path / "status.json")
+        self._leave("status.json", json.dumps(status).encode())
         registry = CollectorRegistry()
         for name, value in metrics.items():
             Gauge(f"twinwatch_{name}", name.replace("_", " "), registry=registry).set(value)
-        write_to_textfile(str(self.path / "metrics.prom"), registry)
+        self._leave("metrics.prom", generate_latest(registry))
+
+    def _leave(self, name: str, content: bytes) -> None:
+        """Replace a file whole; others than the daemon's user and group cannot read it."""
+        temporary = self.path / f"{name}.tmp"
+        # Made anew, as what lies there could be a link to some other file.
+        temporary.unlink(missing_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(temporary, flags, 0o640), "wb") as file:
+            file.write(content)
+        temporary.replace(self.path / name)
 
     def read_status(self) -> dict[str, Any]:
         """Return what the daemon left last, or an empty mapping."""

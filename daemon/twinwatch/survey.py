@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from twinwatch.bundle import Bundle
-from twinwatch.catalog import Case, Catalog, Root
+from twinwatch.cases import Case
+from twinwatch.catalog import Catalog, Refused, Root
 from twinwatch.config import Limits, Watch
 from twinwatch.encoder import Encoder
-from twinwatch.errors import ConfigError
+from twinwatch.errors import ConfigError, TwinwatchError
+from twinwatch.ground import Ground
 from twinwatch.intake import enqueue
-from twinwatch.judgement import Ground
 from twinwatch.pipeline import Pipeline
 from twinwatch.roots import AwayError, recognise
-from twinwatch.scanner import Found, scan
+from twinwatch.scanner import Found, folder_of, scan
+from twinwatch.state import StateFolder
 from twinwatch.workers import Workers
 
 _WAIT_S = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A file that is no readable picture, and why."""
-
-    path: bytes
-    reason: str
+_PROBE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +41,34 @@ class Survey:
     seconds: float
 
 
+def distinct(folders: list[Path]) -> list[Path]:
+    """Return folders with their links followed. Raises ConfigError for one that is none, or lies in another."""
+    places: list[Path] = []
+    for folder in folders:
+        place = Path(os.path.realpath(folder))
+        if not place.is_dir():
+            raise ConfigError(f"{folder}: {'not a folder' if place.exists() else 'no such folder'}")
+        if any(place.is_relative_to(other) or other.is_relative_to(place) for other in places):
+            raise ConfigError(f"{folder} overlaps another folder given; name each folder once")
+        places.append(place)
+    return places
+
+
+@contextmanager
+def catalogue_for(places: list[Path], state: Path | None) -> Iterator[Path]:
+    """Yield the path of a catalogue: in the folder `state`, held meanwhile, or one that is thrown away afterwards."""
+    if state is None:
+        with tempfile.TemporaryDirectory(prefix="twinwatch-") as folder:
+            yield Path(folder, "catalog.db")
+        return
+    place = Path(os.path.realpath(state))
+    if any(place.is_relative_to(folder) for folder in places):
+        raise ConfigError(f"--state {state} lies inside a folder to scan; choose another place")
+    kept = StateFolder(place)
+    with kept.held():
+        yield kept.catalog_path
+
+
 def survey(
     folders: list[Path],
     catalog_path: Path,
@@ -51,7 +77,10 @@ def survey(
     limits: Limits,
     progress: Callable[[int, int], None],
 ) -> Survey:
-    """Judge every picture in `folders`, the oldest first. `progress` is told (judged, to judge). Raises ConfigError."""
+    """Judge every picture in `folders`, the oldest first. `progress` is told (judged, to judge).
+
+    Raises ConfigError, StorageError, and TwinwatchError where a folder goes away meanwhile.
+    """
     started_s = time.monotonic()
     catalog = Catalog(catalog_path)
     roots: list[Root] = []
@@ -72,15 +101,15 @@ def survey(
         catalog_path, bundle, encoder, workers, limits, grounds, lambda _root, path: changed.append(path), None, room
     )
     try:
-        _drain(pipeline, catalog, room, to_judge, progress)
+        _drain(pipeline, catalog, room, roots, to_judge, progress)
     finally:
         workers.close()
         pipeline.stop()
     result = Survey(
         files=files,
         judged=pipeline.judged,
-        copies=catalog.standing_cases([root.id for root in roots]),
-        unreadable=[Refused(*item) for item in catalog.unreadable([root.id for root in roots])],
+        copies=catalog.cases.standing([root.id for root in roots]),
+        unreadable=catalog.unreadable([root.id for root in roots]),
         changed=changed,
         seconds=time.monotonic() - started_s,
     )
@@ -107,14 +136,37 @@ def _walk(folder: Path, catalog: Catalog) -> tuple[Root, int]:
 
 
 def _drain(
-    pipeline: Pipeline, catalog: Catalog, room: threading.Event, to_judge: int, progress: Callable[[int, int], None]
+    pipeline: Pipeline,
+    catalog: Catalog,
+    room: threading.Event,
+    roots: list[Root],
+    to_judge: int,
+    progress: Callable[[int, int], None],
 ) -> None:
+    probed_s = time.monotonic()
     while True:
+        if time.monotonic() - probed_s > _PROBE_S:
+            _probe(catalog, roots)
+            probed_s = time.monotonic()
         room.clear()
         handed = pipeline.feed(catalog)
         progress(pipeline.judged, to_judge)
         if not handed and pipeline.idle() and not catalog.waiting_count():
             return
-        if not pipeline.alive():
-            raise RuntimeError("a thread of the pipeline ended early")
+        pipeline.require_well()
         room.wait(_WAIT_S)
+
+
+def _probe(catalog: Catalog, roots: list[Root]) -> None:
+    """Raises where the pipeline, which is made for a daemon, would wait for better times without end."""
+    for root in roots:
+        try:
+            still = folder_of(Path(os.fsdecode(root.path))) == root.folder
+        except OSError:
+            still = False
+        if not still:
+            raise TwinwatchError(
+                f"{os.fsdecode(root.path)} went away while it was looked at; bring it back, scan again"
+            )
+        catalog.set_root(root.id, latched=None)  # says nothing new, but has to be written
+    catalog.commit()

@@ -7,44 +7,79 @@ import io
 import json
 import os
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from twinwatch.catalog import Case
+from twinwatch.cases import Case
+from twinwatch.catalog import Refused
 from twinwatch.checks import Check
-from twinwatch.duplog import entry_of, show_path
+from twinwatch.duplog import entry_of, path_fields
+from twinwatch.phrases import counted, show_path
+
+Format = Literal["table", "jsonl", "csv"]
 
 SHORT_ID = 10
+NARROW = 110
+"""A terminal with fewer columns than this gets the narrow table of verdicts."""
+
+_ENDLESS = 1_000_000
 _COLUMNS = (
     "time", "id", "event", "path", "duplicate_of", "kind", "distance", "cluster", "evidence", "edit", "action",
-    "quarantined_to", "sha256", "better",
+    "quarantined_to", "restored_to", "sha256", "better",
 )  # fmt: skip
 _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
 
 
-def case_table(cases: Iterable[Case], common: bytes = b"") -> Table:
-    """A table of verdicts; `common` is the beginning of all paths that is left out."""
+def case_report(cases: list[Case], format: Format, *, scanned: bool = False, narrow: bool = False) -> RenderableType:
+    """The verdicts in one of three formats; `scanned` ones have no id that a command takes, and all of them stay."""
+    if format == "jsonl":
+        return case_lines(cases)
+    if format == "csv":
+        return case_csv(cases)
+    if not cases:
+        return "no copies\n"
+    common = common_folder(cases)
+    notes = [f"paths are below {show_path(common)}"] if common else []
+    if any(case.better for case in cases):
+        notes.append("better: the copy has more pixels than its original")
+    return Group(case_table(cases, common, scanned=scanned, narrow=narrow), *map(Text, notes))
+
+
+def case_table(cases: list[Case], common: bytes = b"", *, scanned: bool = False, narrow: bool = False) -> Table:
+    """A table of verdicts; `common` is the beginning of all paths that is left out.
+
+    Where it must be narrow each original stands below its copy, and figures are left out.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("id", "what", "copy", "original", "distance", "evidence", "state"):
-        table.add_column(name, overflow="fold", justify="right" if name in ("distance", "evidence") else "left")
+    if not scanned:
+        table.add_column("id", no_wrap=True)
+    table.add_column("what", no_wrap=True)
+    if narrow:
+        table.add_column("copy, and below it the original", overflow="fold")
+    else:
+        table.add_column("copy", overflow="fold")
+        table.add_column("original", overflow="fold")
+        table.add_column("distance", justify="right", no_wrap=True)
+        table.add_column("evidence", justify="right", no_wrap=True)
+    if not scanned:
+        table.add_column("state", no_wrap=True)
     for case in cases:
-        table.add_row(
-            case.id[:SHORT_ID],
-            what_it_is(case),
-            _short(case.root, case.path, common),
-            _short(case.original_root, case.original_path, common),
-            "" if case.distance is None else f"{case.distance:.3f}",
-            "" if case.evidence is None else f"{case.evidence:.2f}",
-            case.action if case.state == "done" else case.state,
-        )
+        copy, original = _short(case.root, case.path, common), _short(case.original_root, case.original_path, common)
+        places = [copy + "\n" + original] if narrow else [copy, original, *_figures(case)]
+        cells = [what_it_is(case), *places]
+        if not scanned:
+            cells = [case.id[:SHORT_ID], *cells, case.action if case.state == "done" else case.state]
+        table.add_row(*map(Text, cells))
     return table
 
 
 def what_it_is(case: Case) -> str:
-    """One or two words: `same bytes`, or the edit that was found."""
-    return "same bytes" if case.kind == "exact" else case.edit or "near copy"
+    """A few words: `same bytes`, or the edit that was found."""
+    what = "same bytes" if case.kind == "exact" else case.edit or "near copy"
+    return f"{what} (better)" if case.better else what
 
 
 def case_lines(cases: Iterable[Case]) -> str:
@@ -62,8 +97,31 @@ def case_csv(cases: Iterable[Case]) -> str:
     return out.getvalue()
 
 
+def refused_report(refused: list[Refused], format: Format) -> RenderableType:
+    """The files that are no readable pictures, and why, in one of three formats."""
+    if format == "table":
+        return _refused_table(refused) if refused else "no unreadable files\n"
+    entries = [path_fields("path", item.path) | {"reason": item.reason} for item in refused]
+    if format == "jsonl":
+        return "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
+    out = io.StringIO()
+    writer = csv.DictWriter(out, ("path", "reason"), extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows({key: _harmless(value) for key, value in entry.items()} for entry in entries)
+    return out.getvalue()
+
+
+def plain(report: RenderableType) -> str:
+    """A report as text for a file or another program: as wide as it needs, and no line ends in blanks."""
+    if isinstance(report, str):
+        return report
+    text = io.StringIO()
+    Console(file=text, width=_ENDLESS, highlight=False).print(report)
+    return "".join(line.rstrip() + "\n" for line in text.getvalue().splitlines())
+
+
 def check_table(found: Iterable[Check]) -> Table:
-    table = Table(box=None, pad_edge=False, show_header=False)
+    table = _lines(3)
     for check in found:
         table.add_row(Text(check.outcome, _COLOURS[check.outcome]), Text(check.what), Text(check.detail))
     return table
@@ -71,7 +129,7 @@ def check_table(found: Iterable[Check]) -> Table:
 
 def status_table(status: dict[str, Any], counts: dict[str, int], pid: int | None, latched: dict[str, str]) -> Table:
     """What the daemon does and knows."""
-    table = Table(box=None, pad_edge=False, show_header=False)
+    table = _lines(2)
 
     def row(name: str, value: str, colour: str = "") -> None:
         table.add_row(Text(name, "bold"), Text(value, colour))
@@ -81,15 +139,17 @@ def status_table(status: dict[str, Any], counts: dict[str, int], pid: int | None
         note = f" ({status['device_note']})" if status["device_note"] else ""
         row("encoder", f"{status['preset']}, bundle {status['bundle']}, on {status['device']}{note}")
         row("seen", f"{status['time']}, up since {status['started']}" if pid else f"last at {status['time']}")
-    originals, copies = counts.get("kept", 0), counts.get("duplicate", 0)
-    row("files", f"{originals} pictures, {copies} flagged copies, {counts.get('quarantined', 0)} in quarantine")
-    row(
-        "",
-        f"{counts.get('restored', 0)} restored, {counts.get('unreadable', 0)} unreadable, {counts['waiting']} waiting",
-    )
+    originals = counted(counts.get("kept", 0), "picture")
+    copies = counted(counts.get("duplicate", 0), "flagged copy", "flagged copies")
+    row("files", f"{originals}, {copies}, {counts.get('quarantined', 0)} in quarantine")
+    unreadable = counts.get("unreadable", 0)
+    hint = " (`twinwatch list --unreadable`)" if unreadable else ""
+    row("", f"{counts.get('restored', 0)} restored, {unreadable} unreadable{hint}, {counts['waiting']} waiting")
     for root in status.get("roots", []):
         path = root["path"]
-        row(path, f"{root['action']}, {root['mode']}, {root['files']} files at the last scan")
+        action = "quarantine off: protected" if root.get("protect") else root["action"]
+        how = "away" if root["away"] else f"{root['mode']}, {counted(root['files'], 'file')} at the last scan"
+        row(path, f"{action}, {how}")
         for trouble in filter(None, (root["away"], *root["notes"])):
             row("", trouble, "yellow")
         if path in latched:
@@ -108,8 +168,31 @@ def _both(case: Case) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
     return (case.root, case.path), (case.original_root, case.original_path)
 
 
-def _short(root: bytes, path: bytes, common: bytes) -> Text:
-    return Text(show_path(os.path.join(root, path).removeprefix(common)))
+def _lines(columns: int) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for _ in range(columns):
+        table.add_column(overflow="fold")  # a path that is cut short is of no use
+    return table
+
+
+def _short(root: bytes, path: bytes, common: bytes) -> str:
+    return show_path(os.path.join(root, path).removeprefix(common))
+
+
+def _figures(case: Case) -> tuple[str, str]:
+    return (
+        "" if case.distance is None else f"{case.distance:.3f}",
+        "" if case.evidence is None else f"{case.evidence:.2f}",
+    )
+
+
+def _refused_table(refused: list[Refused]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("path", overflow="fold")
+    table.add_column("why")
+    for item in refused:
+        table.add_row(Text(show_path(item.path)), Text(item.reason))
+    return table
 
 
 def _harmless(value: Any) -> Any:

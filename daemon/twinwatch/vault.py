@@ -11,15 +11,20 @@ import fcntl
 import os
 import stat
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from twinwatch import kernel, reader
 from twinwatch.errors import QuarantineError
+from twinwatch.phrases import user_name
 from twinwatch.records import PRIVATE_FOLDER
 
 FILES = PRIVATE_FOLDER + b"/quarantine/files"
+COOKIE = PRIVATE_FOLDER + b"/cookie-"
+"""How the paths begin, relative to a root, of the files that `stir` makes."""
+
 _LOCK_WAIT_S = 30.0
 _LOCK_POLL_S = 0.05
 _PROBES = (b"probe-a", b"probe-b")
@@ -92,6 +97,19 @@ def locked(root: Path, *, no_replace: bool | None) -> Iterator[Folders]:
         yield replace(folders, no_replace=_can_refuse(folders.quarantine) if no_replace is None else no_replace)
 
 
+def stir(root: Path) -> None:
+    """Make an empty file in the private folder and remove it again, so that its events come round.
+
+    Its name is a new one every time: what is there already is neither opened, followed nor changed. Raises OSError,
+    QuarantineError.
+    """
+    name = b"cookie-" + uuid.uuid4().hex.encode()
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with opened(root) as folders:
+        os.close(os.open(name, flags, 0o600, dir_fd=folders.private))
+        os.unlink(name, dir_fd=folders.private)
+
+
 def _can_refuse(folder_fd: int) -> bool:
     """Try whether rename can refuse to replace. Raises QuarantineError where link cannot either."""
     one, two = _PROBES
@@ -144,7 +162,7 @@ def _checked(stack: contextlib.ExitStack, parent_fd: int, name: bytes, mount: in
     shown = _shown(parent_fd, name)
     if status.st_uid != os.geteuid():
         raise QuarantineError(
-            f"{shown} belongs to uid {status.st_uid}, not to uid {os.geteuid()}: run twinwatch as that user, "
+            f"{shown} belongs to {user_name(status.st_uid)}, not to {user_name()}: run twinwatch as that user, "
             "or remove the folder if twinwatch did not make it"
         )
     if status.st_mode & 0o077:

@@ -25,6 +25,8 @@ from watchdog.events import (
 from watchdog.observers.api import ObservedWatch
 from watchdog.observers.inotify import InotifyObserver
 
+from twinwatch.vault import COOKIE
+
 # Without this filter the kernel's queue overflows within seconds: opens and reads would be reported too.
 _EVENTS: list[type[FileSystemEvent]] = [
     FileClosedEvent,
@@ -33,9 +35,6 @@ _EVENTS: list[type[FileSystemEvent]] = [
     DirCreatedEvent,
     DirMovedEvent,
 ]
-COOKIE = b".twinwatch/cookie"
-"""A file that the daemon touches to see its own events come round, relative to a root."""
-
 _INOTIFY_LOGGER = "watchdog.observers.inotify_c"
 
 
@@ -74,7 +73,7 @@ class Hints:
 
 
 class Watcher:
-    """Watches folders for events. `cookies_s` tells when (monotonic) a root's cookie file last came round."""
+    """Watches folders for events. `cookies_s` tells when (monotonic) a root's last cookie came round."""
 
     def __init__(self, hints: Hints) -> None:
         self._hints = hints
@@ -157,7 +156,7 @@ class _Handler(FileSystemEventHandler):
     def dispatch(self, event: FileSystemEvent) -> None:
         """Only enqueue: an exception here would end the observer's thread, and delay would overflow the kernel."""
         path = os.fsencode(event.dest_path or event.src_path).removeprefix(self._prefix)
-        if path == COOKIE:
+        if path.startswith(COOKIE):
             self._cookies_s[self._root] = time.monotonic()
         elif isinstance(event, DirMovedEvent):
             # A burst of renames can leave files unreported, and folders unwatched.

@@ -1,7 +1,8 @@
 """Decoder processes that may crash, hang or swell without hurting the daemon.
 
 Each slot of the pool is a thread that owns one spawned process and hands it a task at a time. A process that dies or
-outlasts its time is replaced; the task is tried once more alone in a fresh one, then refused with the reason.
+outlasts its time is replaced; the task is tried once more alone in a fresh one. What that dies of by itself is the
+task's fault; one that was killed, or never came up, says nothing about the task.
 """
 
 from __future__ import annotations
@@ -13,26 +14,34 @@ import os
 import resource
 import signal
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from twinwatch.config import Limits
 from twinwatch.decode import Picture, decode_exact, decode_fit
-from twinwatch.errors import UnreadableError
-from twinwatch.reader import Identity, hash_file, open_beneath, open_root, read_whole
+from twinwatch.errors import UnreadableError, WorkersError
+from twinwatch.evidence.view import View
+from twinwatch.reader import Identity, open_beneath, open_root, read_whole
 from twinwatch.verify import EVIDENCE_SIDE, Evidence, compare
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 _MAX_OPEN_FILES = 64
+_KILLED_BY_OTHERS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # the first also for want of memory
+_UP = "up"
+_START_S = 30.0  # a process that is not up by then will not be
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 16.0  # before a process is started again after one that did not come up
+_MOST_FAILED_STARTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +76,15 @@ class Changing(Exception):  # noqa: N818
 
 
 class WorkerLost(Exception):  # noqa: N818
-    """Two processes in a row died or hung on one task; the message says how."""
+    """Two processes in a row were lost on one task, the second by the task's own doing; the message says how."""
+
+
+class WorkerKilled(OSError):  # noqa: N818
+    """Two processes in a row were lost on one task, the second through no fault of it: try again later."""
+
+
+class OutOfTime(Exception):  # noqa: N818
+    """Not all nominees could be looked at in the time there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +102,7 @@ class Inspect:
         try:
             before = Identity.of(os.fstat(file_fd))
             if before.size_bytes > self.max_bytes:
-                reason = f"larger than limits.max_file_mb: {before.size_bytes / 1e6:.0f} MB"
-                return Inspection(before, hash_file(file_fd), None, reason)
+                raise UnreadableError(f"larger than limits.max_file_mb: {before.size_bytes / 1e6:.0f} MB")
             data, sha256 = read_whole(file_fd, self.max_bytes)
             if not before.same_bytes_as(Identity.of(os.fstat(file_fd))):
                 raise Changing
@@ -119,17 +135,24 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Align:
-    """Task: find the first nominee with evidence of at least `level`, in the order given."""
+    """Task: find the first nominee with evidence of at least `level`, in the order given.
+
+    None is begun once `budget_s` are over.
+    """
 
     copy: Nominee
     originals: tuple[Nominee, ...]
     level: float
     max_bytes: int
     max_megapixels: float
+    budget_s: float
 
     def run(self) -> Proof | None:
-        copy = self._load(self.copy)
+        until_s = time.monotonic() + self.budget_s
+        copy = View(self._load(self.copy))
         for number, original in enumerate(self.originals):
+            if number and time.monotonic() > until_s:
+                raise OutOfTime(f"only {number} of {len(self.originals)} pictures near it were compared in time")
             try:
                 pixels = self._load(original)
             except (Vanished, Changing, UnreadableError):
@@ -154,6 +177,8 @@ class Align:
 
 Result = TypeVar("Result", Inspection, Proof | None)
 
+_log = structlog.get_logger("twinwatch")
+
 
 class Workers:
     """A pool of `count` processes. `submit` returns at once; close it to end the processes."""
@@ -166,21 +191,32 @@ class Workers:
         self._threads = ThreadPoolExecutor(limits.worker_count, thread_name_prefix="worker-slot")
         # Evidence has a slot of its own: the committing thread waits for it while the others decode ahead.
         self._evidence = ThreadPoolExecutor(1, thread_name_prefix="evidence-slot")
-        self._closing = False
+        self._closing = threading.Event()
+        self._failed_starts = 0  # in a row
         self.lost = 0
 
     def inspect(self, task: Inspect) -> Future[Inspection]:
-        """Run in some process; the future raises what `align` raises."""
-        return self._threads.submit(self._call, task.run, self._limits.decode_seconds)
+        """Run in some process; the future raises what `align` raises, but OutOfTime."""
+        return self._submit(self._threads, task.run)
 
     def align(self, task: Align) -> Proof | None:
-        """Run and wait for it. Raises Vanished, RootAway, Changing, WorkerLost, UnreadableError or OSError."""
-        patience_s = self._limits.decode_seconds * (1 + len(task.originals))
-        return self._evidence.submit(self._call, task.run, patience_s).result()
+        """Run and wait for it, for no longer than two files may take to decode.
+
+        Raises Vanished, RootAway, Changing, OutOfTime, WorkerLost, UnreadableError or OSError.
+        """
+        return self._submit(self._evidence, task.run).result()
+
+    def require_startable(self) -> None:
+        """Raises WorkersError once processes have failed to start again and again."""
+        if self._failed_starts >= _MOST_FAILED_STARTS:
+            raise WorkersError(
+                "no decoder process can be started: see the messages above this one; has Python been upgraded or "
+                "moved, or is there no memory left?"
+            )
 
     def close(self) -> None:
         """End every process, also those at work; what they did is not lost, it is done again later."""
-        self._closing = True
+        self._closing.set()
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._evidence.shutdown(wait=False, cancel_futures=True)
         for process in list(self._processes):
@@ -189,24 +225,32 @@ class Workers:
         self._threads.shutdown()
         self._evidence.shutdown()
 
-    def _call(self, run: Callable[[], Result], patience_s: float) -> Result:
+    def _submit(self, slots: ThreadPoolExecutor, run: Callable[[], Result]) -> Future[Result]:
         try:
-            return self._once(run, patience_s)
-        except WorkerLost:
-            if self._closing:
-                raise InterruptedError("the daemon is stopping") from None
-            return self._once(run, patience_s)
+            return slots.submit(self._call, run)
+        except RuntimeError:  # it is closed
+            raise InterruptedError("the daemon is stopping") from None
 
-    def _once(self, run: Callable[[], Result], patience_s: float) -> Result:
+    def _call(self, run: Callable[[], Result]) -> Result:
+        try:
+            return self._once(run)
+        except (WorkerLost, WorkerKilled):
+            if self._closing.is_set():
+                raise InterruptedError("the daemon is stopping") from None
+            return self._once(run)
+
+    def _once(self, run: Callable[[], Result]) -> Result:
         process, connection = self._process()
+        patience_s = self._limits.decode_seconds
         try:
             connection.send(run)
-            if not connection.poll(patience_s):
-                raise self._lose(process, f"took longer than {patience_s} s (limits.decode_seconds)")
-            answer = connection.recv()
+            in_time = connection.poll(patience_s)
+            answer: Any = connection.recv() if in_time else None
         except (EOFError, OSError):
-            process.join(1)
-            raise self._lose(process, f"crashed the decoder (exit code {process.exitcode})") from None
+            raise self._lost(process) from None
+        if not in_time:
+            self._drop(process)
+            raise WorkerLost(f"took longer than {patience_s} s (limits.decode_seconds)")
         if isinstance(answer, BaseException):
             raise answer
         result: Result = answer
@@ -216,6 +260,28 @@ class Workers:
         current: tuple[BaseProcess, Connection] | None = getattr(self._slot, "process", None)
         if current is not None:
             return current
+        failed = self._failed_starts
+        pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (failed - 1)) if failed else 0.0
+        if self._closing.wait(pause_s):
+            raise InterruptedError("the daemon is stopping")
+        process, connection = self._start()
+        if self._closing.is_set():  # `close` may not have seen this process
+            self._drop(process)
+            raise InterruptedError("the daemon is stopping")
+        try:
+            up = connection.poll(_START_S) and connection.recv() == _UP
+        except (EOFError, OSError):
+            up = False
+        if not up:
+            process.join(1)
+            self._drop(process)
+            self._failed_starts += 1
+            _log.warning("a decoder process did not start", exit_code=process.exitcode)
+            raise WorkerKilled(f"no decoder process started (exit code {process.exitcode})")
+        self._failed_starts = 0
+        return process, connection
+
+    def _start(self) -> tuple[BaseProcess, Connection]:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
             target=_serve, args=(theirs, self._limits.decode_memory_mb, os.getpid()), daemon=True
@@ -226,14 +292,22 @@ class Workers:
         self._slot.process = process, ours
         return process, ours
 
-    def _lose(self, process: BaseProcess, how: str) -> WorkerLost:
+    def _lost(self, process: BaseProcess) -> WorkerLost | WorkerKilled:
+        """Clear away a process that died at work; return whose doing that was."""
+        process.join(1)
+        code = process.exitcode
+        self._drop(process)
+        if code is None or -code in _KILLED_BY_OTHERS:
+            return WorkerKilled(f"the decoder was killed (exit code {code})")
+        return WorkerLost(f"crashed the decoder (exit code {code})")
+
+    def _drop(self, process: BaseProcess) -> None:
         process.kill()
         process.join()
         self._processes.discard(process)
         self._slot.process[1].close()
         self._slot.process = None
         self.lost += 1
-        return WorkerLost(how)
 
 
 def _open(place: Place) -> int:
@@ -261,6 +335,7 @@ def _open(place: Place) -> int:
 def _serve(connection: Connection, memory_mb: int, parent_pid: int) -> None:
     """The process: answers tasks until the pipe closes."""
     _drop_rights(memory_mb, parent_pid)
+    connection.send(_UP)
     while True:
         try:
             task = connection.recv()
@@ -268,7 +343,7 @@ def _serve(connection: Connection, memory_mb: int, parent_pid: int) -> None:
             return
         try:
             answer = task()
-        except (Vanished, RootAway, Changing, UnreadableError, OSError) as error:
+        except (Vanished, RootAway, Changing, OutOfTime, UnreadableError, OSError) as error:
             answer = error
         except MemoryError:
             answer = UnreadableError("needs more memory than limits.decode_memory_mb")

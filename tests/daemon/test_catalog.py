@@ -1,21 +1,28 @@
 """The catalogue on real SQLite: its schema, its queue, its names of any bytes, and several connections at once."""
 
 import os
+import sqlite3
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 
-from twinwatch.catalog import Case, Catalog, Content, File, Root, StorageError, split
-from twinwatch.errors import CatalogError
+from harness import fill_disk, mounted
+from twinwatch import schema
+from twinwatch.cases import Case
+from twinwatch.catalog import Catalog, Content, File, Refused, Root
+from twinwatch.errors import CatalogError, StorageError
 from twinwatch.reader import Identity
+from twinwatch.records import split
 from twinwatch.schema import metadata
 
 SEEN = Identity(1, 2, 300, 10**18, 10**18, 1)
@@ -82,6 +89,41 @@ def _columns(connection: sa.Connection) -> dict[str, list[Any]]:
         name: [tuple(row) for row in connection.exec_driver_sql(f"PRAGMA table_info({name})")]
         for name in metadata.tables
     }
+
+
+def test_an_earlier_catalogue_is_migrated_and_its_dismissals_get_their_time(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    with sa.create_engine(f"sqlite:///{path}").connect() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(Path(schema.__file__).with_name("migrations")))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        known = {name: value for name, value in asdict(CASE).items() if name != "event_at"}
+        for case_id, state, sha256 in (("1", "dismissed", "aa"), ("2", "dismissed", "cc"), ("3", "done", "aa")):
+            values = known | {"id": case_id, "state": state, "sha256": sha256}
+            columns = [column for column in metadata.tables["verdicts"].c if column.name in values]
+            connection.execute(
+                sa.insert(sa.table("verdicts", *(sa.column(column.name, column.type) for column in columns))), [values]
+            )
+        for one, other, time in (("aa", "bb", "then"), ("bb", "cc", "later")):
+            connection.execute(sa.insert(metadata.tables["dismissals"]).values(one=one, other=other, time=time))
+        connection.commit()
+    catalog = Catalog(path)
+    assert [case.event_at for case in catalog.cases.all()] == ["then", "later", None]
+    catalog.close()
+
+
+def test_others_cannot_read_it(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        catalog = Catalog(tmp_path / "catalog.db")
+        catalog.add_root(Path("/srv"), (1, 2), 5)
+        catalog.commit()
+        modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+        catalog.close()
+    finally:
+        os.umask(before)
+    assert modes == {"catalog.db": 0o640, "catalog.db-wal": 0o640, "catalog.db-shm": 0o640}
 
 
 def test_it_can_be_opened_again(tmp_path: Path) -> None:
@@ -240,7 +282,25 @@ def test_a_path_is_free_again_when_its_file_is_gone(catalog: Catalog, root: Root
         assert catalog.files_in(root.id, b"") == {}
         assert catalog.folders(root.id) == []
     put(catalog, root, b"a")
-    assert catalog.counts() == {"gone": 1, "quarantined": 1, "kept": 1, "waiting": 0}
+    assert catalog.counts() == {"gone": 1, "kept": 1, "waiting": 0}
+
+
+def test_what_is_in_quarantine_is_counted_by_the_verdicts_that_are_listed(catalog: Catalog, root: Root) -> None:
+    """After a rebuild no file is known of it."""
+    for number, (state, action) in enumerate(
+        [("done", "quarantined"), ("done", "quarantined"), ("done", "flagged"), ("restored", "quarantined")]
+    ):
+        catalog.cases.add(replace(CASE, id=str(number), state=state, action=action))
+    assert [case.id for case in catalog.cases.quarantined()] == ["0", "1"]
+    assert catalog.counts() == {"quarantined": 2, "waiting": 0}
+
+
+def test_what_was_ever_seen_at_a_path_counts_over_all_folders_that_were_there(catalog: Catalog, root: Root) -> None:
+    put(catalog, root, b"a", "gone")
+    put(catalog, catalog.add_root(Path("/srv"), (1, 3), 6), b"a")
+    put(catalog, catalog.add_root(Path("/other"), (1, 4), 6), b"a")
+    assert catalog.ever_seen(Path("/srv")) == 2
+    assert catalog.ever_seen(Path("/none")) == 0
 
 
 def test_two_living_files_cannot_have_one_path(catalog: Catalog, root: Root) -> None:
@@ -357,12 +417,12 @@ def test_what_a_new_bundle_has_not_embedded_is_listed_once(catalog: Catalog, roo
 
 def test_a_verdict_is_read_as_it_was_written(catalog: Catalog) -> None:
     case = replace(CASE, path=b"caf\xe9\n.jpg", original_path=b"\xff", quarantined_to=b"\xfe", restored_to=b"\xfd")
-    catalog.add_case(case)
-    assert catalog.case(case.id) == case
-    catalog.set_case(case.id, state="done")
-    assert catalog.case(case.id) == replace(case, state="done")
-    catalog.drop_case(case.id)
-    assert catalog.case(case.id) is None
+    catalog.cases.add(case)
+    assert catalog.cases.get(case.id) == case
+    catalog.cases.set(case.id, state="done")
+    assert catalog.cases.get(case.id) == replace(case, state="done")
+    catalog.cases.drop(case.id)
+    assert catalog.cases.get(case.id) is None
 
 
 def test_verdicts_are_listed_oldest_first(catalog: Catalog, root: Root) -> None:
@@ -372,35 +432,36 @@ def test_verdicts_are_listed_oldest_first(catalog: Catalog, root: Root) -> None:
         for day, state, logged in ((3, "done", "done"), (1, "pending", ""), (2, "restored", "done"))
     ]
     for case in cases:
-        catalog.add_case(case)
+        catalog.cases.add(case)
     third, first, second = cases
-    assert catalog.cases() == [first, second, third]
-    assert catalog.cases(state="done") == [third]
-    assert catalog.cases(since="2024-01-02T00:00:00.000Z") == [second, third]
-    assert catalog.case_of(file.id) == third
-    assert catalog.case_of(file.id + 1) is None
-    assert catalog.unlogged() == [second]
-    assert catalog.standing_cases([root.id]) == [third]
-    assert catalog.standing_cases([root.id + 1]) == []
+    assert catalog.cases.all() == [first, second, third]
+    assert catalog.cases.all(state="done") == [third]
+    assert catalog.cases.all(since="2024-01-02T00:00:00.000Z") == [second, third]
+    assert catalog.cases.latest_of(file.id) == third
+    assert catalog.cases.latest_of(file.id + 1) is None
+    assert catalog.cases.unlogged() == [second]
+    assert catalog.cases.standing([root.id]) == [third]
+    assert catalog.cases.standing([root.id + 1]) == []
     catalog.set_file(file.id, state="gone")
-    assert catalog.standing_cases([root.id]) == []
+    assert catalog.cases.standing([root.id]) == []
 
 
 def test_unreadable_files_are_listed_with_their_reasons(catalog: Catalog, root: Root) -> None:
     put(catalog, root, b"b/x", "unreadable", refusal="damaged")
     put(catalog, root, b"a", "unreadable")
     put(catalog, root, b"c")
-    assert catalog.unreadable([root.id]) == [(b"/srv/a", ""), (b"/srv/b/x", "damaged")]
+    found = [Refused(b"/srv/a", ""), Refused(b"/srv/b/x", "damaged")]
+    assert catalog.unreadable([root.id]) == catalog.unreadable() == found
     assert catalog.unreadable([]) == []
 
 
 def test_a_dismissal_counts_both_ways(catalog: Catalog) -> None:
-    catalog.dismiss("bb", "aa", "then")
-    assert catalog.dismissed("aa", "bb")
-    assert catalog.dismissed("bb", "aa")
-    assert not catalog.dismissed("aa", "cc")
-    catalog.dismiss("aa", "bb", "later")
-    assert catalog.dismissals() == [("aa", "bb", "then")]
+    catalog.cases.dismiss("bb", "aa", "then")
+    assert catalog.cases.dismissed("aa", "bb")
+    assert catalog.cases.dismissed("bb", "aa")
+    assert not catalog.cases.dismissed("aa", "cc")
+    catalog.cases.dismiss("aa", "bb", "later")
+    assert catalog.cases.dismissals() == [("aa", "bb", "then")]
 
 
 # Transactions and connections
@@ -464,7 +525,7 @@ def test_a_full_disk_is_a_storage_error_that_can_be_tried_again(catalog: Catalog
     catalog.commit()
     pages = catalog._connection.exec_driver_sql("PRAGMA page_count").scalar()
     catalog._connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
-    with pytest.raises(StorageError):
+    with pytest.raises(StorageError, match=r"the disk of .*, which holds the catalogue, is full"):
         for number in range(200):
             put(catalog, root, b"%d" % number + b"x" * 200)
     catalog.rollback()
@@ -473,3 +534,24 @@ def test_a_full_disk_is_a_storage_error_that_can_be_tried_again(catalog: Catalog
     put(catalog, root, b"a")
     catalog.commit()
     assert catalog.counts() == {"kept": 1, "waiting": 0}
+
+
+def test_a_start_on_a_full_disk_says_so_and_advises_nothing_that_would_cost_dismissals(tmp_path: Path) -> None:
+    with mounted("-t", "tmpfs", "-o", "size=2m", "none", str(tmp_path)):
+        Catalog(tmp_path / "catalog.db").close()
+        filler = fill_disk(tmp_path)
+        with pytest.raises(StorageError, match=f"the disk of {tmp_path}, which holds the catalogue, is full") as caught:
+            Catalog(tmp_path / "catalog.db")
+        assert "rebuild" not in str(caught.value)
+        filler.unlink()
+        Catalog(tmp_path / "catalog.db").close()
+
+
+def test_a_lock_that_another_program_holds_is_called_so(catalog: Catalog, root: Root) -> None:
+    catalog.commit()
+    other = sqlite3.connect(catalog.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    catalog._connection.exec_driver_sql("PRAGMA busy_timeout=50")
+    with pytest.raises(StorageError, match="is locked by another program"):
+        put(catalog, root, b"a")
+    other.close()

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
-from twinwatch.config import DEFAULT_INCLUDE, Limits, Settings, load_settings
+from harness import mounted
+from twinwatch.config import DEFAULT_INCLUDE, Limits, Model, Settings, Watch, load_settings
 from twinwatch.decode import SUFFIXES
 from twinwatch.errors import ConfigError
 
@@ -165,19 +167,72 @@ def test_an_unknown_key_is_refused(tmp_path: Path, share: Path, content: dict[st
     assert f"  {place}: unknown key" in refusal(tmp_path, {"watch": [{"path": str(share)}]} | content)
 
 
-def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
-    message = refusal(tmp_path, {"watch": [{"path": str(tmp_path / "none")}]})
-    assert f"watch[0].path: no such folder: {tmp_path / 'none'}" in message
+@pytest.mark.parametrize(
+    ("content", "meant"),
+    [
+        ({"settle_second": 2}, "settle_second: unknown key, did you mean settle_seconds?"),
+        ({"model": {"devise": "cpu"}}, "model.devise: unknown key, did you mean device?"),
+        ({"limits": {"max_file_gb": 2}}, "limits.max_file_gb: unknown key, did you mean max_file_mb?"),
+        ({"watch": [{"path": "/srv", "acton": "flag"}]}, "watch[0].acton: unknown key, did you mean action?"),
+        ({"colour": "blue"}, "colour: unknown key; see config.example.yaml for the known ones"),
+    ],
+)
+def test_a_known_key_of_the_same_section_that_is_spelled_alike_is_named(
+    tmp_path: Path, share: Path, content: dict[str, Any], meant: str
+) -> None:
+    assert f"\n  {meant}" in refusal(tmp_path, {"watch": [{"path": str(share)}]} | content)
 
 
-def test_a_file_is_no_folder_to_watch(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    assert "watch[0].path: not a folder: " in refusal(tmp_path, {"watch": [{"path": str(tmp_path / "file")}]})
+def test_a_folder_that_is_not_there_just_now_is_no_fault_of_the_configuration(tmp_path: Path) -> None:
+    settings = load(tmp_path, {"watch": [{"path": str(tmp_path / "none")}]})
+    assert [watch.path for watch in settings.watch] == [tmp_path / "none"]
 
 
-def test_a_closed_folder_is_refused(tmp_path: Path, share: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "access", lambda *_, **__: False)  # as for a user that is not root
-    assert "watch[0].path: cannot be read by user id" in refusal(tmp_path, {"watch": [{"path": str(share)}]})
+def test_the_only_entry_being_bad_does_not_make_the_list_too_short(tmp_path: Path) -> None:
+    message = refusal(tmp_path, {"watch": [{"path": "relative"}]})
+    assert message.splitlines()[1:] == ["  watch[0].path: must be an absolute path, found 'relative'"]
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ({"watch": "/srv"}, "watch: must be a list (found '/srv')"),
+        ({"watch": None}, "watch: must be a list (found nothing)"),
+        ({"watch": []}, "watch: needs at least one entry"),
+        ({"watch": ["/srv"]}, "watch[0]: must hold keys (found '/srv')"),
+        ({"watch": [{}]}, "watch[0].path: is missing"),
+        ({"limits": {"workers": "many"}}, "limits.workers: must be a whole number (found 'many')"),
+        ({"limits": {"decode_seconds": 0}}, "limits.decode_seconds: must be above 0 (found 0)"),
+        ({"settle_seconds": True, "rescan_minutes": "x"}, "rescan_minutes: must be a number (found 'x')"),
+        ({"model": {"device": "tpu"}}, "model.device: must be 'auto', 'cpu' or 'cuda' (found 'tpu')"),
+        ({"watch": [{"path": "/srv", "recursive": "x"}]}, "watch[0].recursive: must be true or false (found 'x')"),
+        ({"watch": [{"path": "/srv"}, {"path": "/srv/a"}]}, "watch[1].path: /srv/a overlaps /srv; watch each"),
+        ({5: "x"}, "[5]: a key must be text (found 5)"),
+    ],
+)  # fmt: skip
+def test_a_refusal_is_in_words_of_the_configuration(tmp_path: Path, content: dict[Any, Any], line: str) -> None:
+    assert f"\n  {line}" in refusal(tmp_path, {"watch": [{"path": "/srv"}]} | content)
+
+
+def test_every_kind_of_refusal_has_words() -> None:
+    """A kind that a new key brings would otherwise speak to programmers."""
+    from twinwatch.config import _WORDS
+
+    wrong: list[Any] = [None, [], {}, "x", 1.5, float("nan"), True, -1, 10**9]
+    kinds = set[str]()
+    for section, path in (
+        (Settings, {"watch": [{"path": "/srv"}]}),
+        (Watch, {"path": "/srv"}),
+        (Model, {}),
+        (Limits, {}),
+    ):
+        for key in section.model_fields:
+            for value in wrong:
+                try:
+                    section.model_validate(path | {key: value})
+                except ValidationError as error:
+                    kinds |= {detail["type"] for detail in error.errors()}
+    assert kinds <= set(_WORDS) | {"extra_forbidden"}
 
 
 @pytest.mark.parametrize("first", ["share", "share/inner", "share/inner/../.."])
@@ -212,10 +267,22 @@ def test_a_root_without_a_path_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["watch: [", "watch:\n\t- path: /x", "a: b: c", "%", "watch: @x", "\x00"])
 def test_broken_yaml_is_refused(tmp_path: Path, text: str) -> None:
-    assert "is not valid YAML" in refusal(tmp_path, text)
+    message = refusal(tmp_path, text)
+    assert "is not valid YAML: " in message
+    assert "unicode string" not in message
+    assert "\n" not in message
 
 
-@pytest.mark.parametrize(("text", "found"), [("", "NoneType"), ("- a", "list"), ("twinwatch", "str"), ("5", "int")])
+def test_broken_yaml_is_named_by_its_line(tmp_path: Path) -> None:
+    message = refusal(tmp_path, "watch:\n  - path: /srv\n    action: flag: quarantine\n")
+    assert message.endswith("line 3, column 17: mapping values are not allowed here")
+
+
+def test_an_empty_file_is_called_so(tmp_path: Path) -> None:
+    assert "is empty: expected keys such as `watch:`" in refusal(tmp_path, "# nothing yet\n")
+
+
+@pytest.mark.parametrize(("text", "found"), [("- a", "a list"), ("twinwatch", "'twinwatch'"), ("5", "5")])
 def test_yaml_that_is_no_mapping_is_refused(tmp_path: Path, text: str, found: str) -> None:
     message = refusal(tmp_path, text)
     assert "expected keys such as `watch:`" in message
@@ -238,3 +305,37 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
         load_settings(tmp_path / "config.yaml")
     with pytest.raises(ConfigError, match="cannot read"):
         load_settings(tmp_path)
+
+
+@pytest.mark.parametrize("order", [("share", "link"), ("link", "share"), ("link/inner", "share")])
+def test_one_folder_under_two_names_is_refused(tmp_path: Path, share: Path, order: tuple[str, str]) -> None:
+    (share / "inner").mkdir()
+    (tmp_path / "link").symlink_to(share)
+    message = refusal(tmp_path, {"watch": [{"path": f"{tmp_path}/{name}"} for name in order]})
+    assert "overlaps" in message
+
+
+def test_a_second_mount_of_a_folder_is_the_same_folder(tmp_path: Path, share: Path) -> None:
+    (tmp_path / "again").mkdir()
+    (share / "inner").mkdir()
+    with mounted("--bind", str(share), str(tmp_path / "again")):
+        content = {"watch": [{"path": str(share)}, {"path": f"{tmp_path}/again/inner"}]}
+        assert "overlaps" in refusal(tmp_path, content)
+
+
+@pytest.mark.parametrize("name", ["log.jsonl", "deep/log.jsonl"])
+@pytest.mark.parametrize("by", ["share", "link"])
+def test_a_log_inside_a_root_is_refused(tmp_path: Path, share: Path, by: str, name: str) -> None:
+    (tmp_path / "link").symlink_to(share)
+    message = refusal(tmp_path, {"watch": [{"path": str(share)}], "duplicates_log": f"{tmp_path}/{by}/{name}"})
+    assert "duplicates_log: " in message
+    assert "lies inside the watched" in message
+
+
+@pytest.mark.parametrize(("name", "content"), [("a.JPG", b"words"), ("picture", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")])
+def test_a_log_that_is_a_picture_is_refused(tmp_path: Path, share: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    message = refusal(tmp_path, {"watch": [{"path": str(share)}], "duplicates_log": f"{tmp_path}/{name}"})
+    assert "duplicates_log: " in message
+    assert "may be a picture" in message
+    assert (tmp_path / name).read_bytes() == content

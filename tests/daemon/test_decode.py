@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from paint import paint
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from twinwatch.decode import FORMATS, Picture, decode_exact, decode_fit
 from twinwatch.errors import UnreadableError
@@ -128,6 +128,33 @@ def test_a_file_without_its_last_bytes_is_refused_or_whole(name: str) -> None:
 def test_bytes_after_the_picture_do_not_matter(name: str) -> None:
     kind, data = FILES[name]
     assert np.array_equal(fit(data + b"\0" * 100).pixels, fit(data).pixels), kind
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_of_one_frame_holds_no_more(name: str) -> None:
+    assert not fit(FILES[name][1]).first_of_many
+
+
+@pytest.mark.parametrize(("kind", "more"), [
+    ("GIF", True), ("WEBP", True), ("PNG", True), ("TIFF", True), ("AVIF", True), ("HEIF", True), ("MPO", False),
+])  # fmt: skip
+def test_a_file_of_several_frames_says_so_and_what_a_camera_adds_is_none(kind: str, more: bool) -> None:
+    assert fit(save(SCENE, kind, save_all=True, append_images=[OTHER])).first_of_many is more
+
+
+@pytest.mark.parametrize(("subfile_type", "more"), [(0, True), (1, False), (2, True), (4, False)])
+def test_a_preview_or_mask_in_a_tiff_is_no_page(subfile_type: int, more: bool) -> None:
+    buffer = io.BytesIO()
+    with TiffImagePlugin.AppendingTiffWriter(buffer) as pages:
+        for image, what in ((SCENE, 0), (OTHER, subfile_type)):
+            image.save(pages, "TIFF", tiffinfo={254: what})
+            pages.newFrame()
+    assert fit(buffer.getvalue()).first_of_many is more
+
+
+def test_a_heic_with_a_track_is_a_sequence() -> None:
+    assert fit(FILES["heic"][1] + struct.pack(">I4sQ", 16, b"moov", 0)).first_of_many
+    assert not fit(FILES["heic"][1] + struct.pack(">I4sQ", 16, b"mpvd", 0)).first_of_many
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF", "AVIF", "MPO"])

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from twinwatch.catalog import Case, Catalog
-from twinwatch.duplog import DuplicatesLog, entry_of, now, path_fields, show_path, write_unlogged
+from twinwatch.cases import Case
+from twinwatch.catalog import Catalog
+from twinwatch.duplog import DuplicatesLog, entry_of, now, path_fields, write_unlogged
+from twinwatch.phrases import show_path
 
 CASE = Case(
     id="0" * 32, file_id=None, time="2024-01-02T03:04:05.000Z", root=b"/srv", path=b"a.jpg", sha256="aa",
@@ -207,10 +209,12 @@ def test_the_entry_of_an_exact_copy_has_no_distance() -> None:
 
 @pytest.mark.parametrize("event", ["restored", "dismissed"])
 def test_a_later_event_has_a_time_of_its_own(event: str) -> None:
-    entry = entry_of(replace(CASE, state=event, restored_to=b"a.restored-1"))
+    moved = replace(CASE, action="quarantined", quarantined_to=b".twinwatch/quarantine/files/0")
+    entry = entry_of(replace(moved, state=event, event_at="2024-05-06T07:08:09.000Z", restored_to=b"a.restored-1.jpg"))
     assert entry["event"] == event
-    assert entry["time"] > "2025"
-    assert entry.get("restored_to") == ("/srv/a.restored-1" if event == "restored" else None)
+    assert entry["time"] == "2024-05-06T07:08:09.000Z"
+    assert entry["restored_to"] == "/srv/a.restored-1.jpg"
+    assert not {"action", "quarantined_to"} & set(entry), "it lies there no more"
 
 
 def test_a_root_at_the_top_has_one_slash() -> None:
@@ -229,7 +233,7 @@ def test_the_time_is_rfc_3339() -> None:
 
 def add(catalog: Catalog, *numbers: int, **values: Any) -> None:
     for number in numbers:
-        catalog.add_case(replace(CASE, id=f"{number:032x}", time=f"2024-01-{number:02}T00:00:00.000Z", **values))
+        catalog.cases.add(replace(CASE, id=f"{number:032x}", time=f"2024-01-{number:02}T00:00:00.000Z", **values))
     catalog.commit()
 
 
@@ -244,7 +248,7 @@ def test_each_verdict_is_written_once_and_in_order(catalog: Catalog, log: Duplic
     write_unlogged(catalog, log)
     write_unlogged(catalog, log)
     assert ids(path) == [1, 2, 3]
-    catalog.set_case(f"{2:032x}", state="restored")
+    catalog.cases.set(f"{2:032x}", state="restored")
     write_unlogged(catalog, log)
     write_unlogged(catalog, log)
     assert [(int(entry["id"], 16), entry["event"]) for entry in entries(path)[3:]] == [(2, "restored")]
@@ -256,7 +260,7 @@ def test_that_it_was_written_is_remembered_by_the_next_start(
     add(catalog, 1, 2)
     write_unlogged(catalog, log)
     other = Catalog(tmp_path / "catalog.db")
-    assert other.unlogged() == []
+    assert other.cases.unlogged() == []
     other.close()
 
 
@@ -265,7 +269,7 @@ def test_after_a_crash_between_writing_and_noting_nothing_is_written_twice(
     catalog: Catalog, log: DuplicatesLog, path: Path, after_crash: bool, expected: list[int]
 ) -> None:
     add(catalog, 1, 2)
-    log.append(entry_of(catalog.cases()[0]))
+    log.append(entry_of(catalog.cases.all()[0]))
     write_unlogged(catalog, log, after_crash)
     assert ids(path) == expected
 
@@ -292,3 +296,22 @@ def test_what_a_full_disk_keeps_out_is_written_later(
             write_unlogged(catalog, log)
     write_unlogged(catalog, log)
     assert ids(path) == [1, 2, 3]
+
+
+def test_a_torn_line_on_a_full_disk_is_no_reason_to_fail_before_the_next_line(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b'{"id": "to')
+
+    def refuse(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", refuse)
+        log = DuplicatesLog(path)
+        with pytest.raises(OSError, match="No space"):
+            log.append({"id": "next"})
+    log.append({"id": "next"})
+    log.close()
+    assert path.read_bytes() == b'{"id": "to\n{"id": "next"}\n'

@@ -16,7 +16,7 @@ def test_equal_bytes_are_a_copy_without_evidence() -> None:
 
 
 def test_equal_bytes_of_a_blank_picture_are_a_copy_too() -> None:
-    assert judge(replace(EXACT, blank=True), MOVE, 0.6) is not None
+    assert judge(replace(EXACT, only_by_bytes=True), MOVE, 0.6) is not None
 
 
 @pytest.mark.parametrize(("evidence", "copy"), [(0.6, True), (0.59, False), (0.0, False), (None, False)])
@@ -24,8 +24,8 @@ def test_a_near_one_needs_evidence_of_the_level(evidence: float | None, copy: bo
     assert (judge(replace(NEAR, evidence=evidence), MOVE, 0.6) is not None) is copy
 
 
-def test_a_blank_picture_is_never_a_near_copy() -> None:
-    assert judge(replace(NEAR, blank=True, evidence=1.0), MOVE, 0.6) is None
+def test_a_picture_that_must_not_be_compared_is_never_a_near_copy() -> None:
+    assert judge(replace(NEAR, only_by_bytes=True, evidence=1.0), MOVE, 0.6) is None
 
 
 @pytest.mark.parametrize(("newcomer", "better"), [(101, True), (100, False), (99, False)])
@@ -40,7 +40,7 @@ def test_better_means_more_pixels_than_the_original(newcomer: int, better: bool)
     [
         (RootRules(False, False), {}, "action is flag"),
         (RootRules(True, True), {}, "protected"),
-        (MOVE, {"standing": True}, "before the folder was watched"),
+        (MOVE, {"standing": True}, "stood here when the folder was first taken into the catalogue"),
         (MOVE, {"links": 2}, "hard links"),
         (RootRules(True, False, "a person must look"), {}, "a person must look"),
     ],

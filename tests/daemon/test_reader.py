@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -215,3 +216,10 @@ def test_a_file_that_grows_while_it_is_read_ends(tmp_path: Path, root_fd: int, m
             read_whole(fd, 25)
     finally:
         os.close(fd)
+
+
+@pytest.mark.parametrize("time_ns", [-(1 << 70), -1, 0, (1 << 63) - 1, 1 << 63, 1 << 70])
+def test_any_time_fits_into_64_bits_and_those_that_do_are_kept(time_ns: int) -> None:
+    facts = {"st_dev": 1, "st_ino": 2, "st_size": 3, "st_nlink": 1, "st_mtime_ns": time_ns, "st_ctime_ns": time_ns}
+    found = Identity.of(SimpleNamespace(**facts))  # type: ignore[arg-type]
+    assert found.mtime_ns == found.ctime_ns == max(-(1 << 63), min((1 << 63) - 1, time_ns))

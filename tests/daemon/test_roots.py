@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from twinwatch.catalog import Catalog
-from twinwatch.roots import AwayError, recognise
+from twinwatch.config import Settings, Watch
+from twinwatch.errors import ConfigError
+from twinwatch.roots import AwayError, obstacle, recognise, refuse_unknown
 from twinwatch.scanner import folder_of
 
 NOW_NS, LATER_NS = 10**18, 10**18 + 5
@@ -105,3 +107,34 @@ def test_each_path_has_roots_of_its_own(tmp_path: Path, share: Path, catalog: Ca
     one, two = (recognise(path, catalog, NOW_NS, starting=True) for path in (share, other))
     assert one.id != two.id
     assert catalog.roots(other) == [two]
+
+
+# What the configuration names and nobody can have
+
+
+def test_a_folder_that_is_there_has_no_obstacle(share: Path) -> None:
+    assert obstacle(share) == ""
+
+
+def test_an_obstacle_says_what_to_do(tmp_path: Path, share: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    assert obstacle(tmp_path / "none").startswith(f"no such folder: {tmp_path / 'none'}; create it, mount it")
+    assert obstacle(tmp_path / "file") == f"not a folder: {tmp_path / 'file'}"
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)  # as for a user that is not root
+    assert "cannot be read by the user" in obstacle(share)
+
+
+def test_only_a_missing_folder_that_was_never_watched_is_refused(share: Path, tmp_path: Path, catalog: Catalog) -> None:
+    recognise(share, catalog, NOW_NS, starting=True)
+    catalog.commit()
+    share.rmdir()
+    new = tmp_path / "new"
+    source = tmp_path / "config.yaml"
+    refuse_unknown(Settings(watch=(Watch(path=share),)), source, catalog.path)
+    settings = Settings(watch=(Watch(path=share), Watch(path=new)))
+    with pytest.raises(ConfigError) as caught:
+        refuse_unknown(settings, source, catalog.path)
+    assert str(caught.value) == f"{source} is refused:\n  watch[1].path: {obstacle(new)}"
+    with pytest.raises(ConfigError, match=r"watch\[0\].path: no such folder"):
+        refuse_unknown(settings, source, tmp_path / "none.db")
+    assert not (tmp_path / "none.db").exists()

@@ -1,9 +1,10 @@
 """The state folder: held by one process at a time, and never on a network file system."""
 
 import os
+import pwd
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -90,7 +91,8 @@ def test_a_place_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 
 def test_a_place_that_is_not_writable_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda *_, **__: False)  # as for a user that is not root
-    with pytest.raises(ConfigError, match=r"state_dir: .*not writable"):
+    owner = pwd.getpwuid(tmp_path.stat().st_uid).pw_name
+    with pytest.raises(ConfigError, match=rf"state_dir: .*belongs to the user {owner}.*use sudo"):
         StateFolder(tmp_path)
 
 
@@ -104,9 +106,35 @@ def test_status_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert "\ntwinwatch_lost 1.0\n" in metrics
     folder.write_status({"waiting": 2}, {})
     assert folder.read_status() == {"waiting": 2}
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.prom", "status.json"]
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == {"metrics.prom": 0o640, "status.json": 0o640}
 
 
 def test_a_damaged_status_is_none(tmp_path: Path) -> None:
     (tmp_path / "status.json").write_text('{"waiting"')
     assert StateFolder(tmp_path).read_status() == {}
+
+
+@pytest.mark.parametrize("name", ["status.json.tmp", "metrics.prom.tmp"])
+@pytest.mark.parametrize("link", [os.link, os.symlink])
+def test_a_link_in_the_place_of_a_status_leads_nowhere(
+    tmp_path: Path, name: str, link: Callable[[Path, Path], None]
+) -> None:
+    precious = tmp_path / "precious.jpg"
+    precious.write_bytes(b"precious")
+    folder = StateFolder(tmp_path / "state")
+    link(precious, folder.path / name)
+    folder.write_status({"waiting": 3}, {})
+    assert precious.read_bytes() == b"precious"
+    assert folder.read_status() == {"waiting": 3}
+
+
+@pytest.mark.parametrize("link", [os.link, os.symlink])
+def test_a_link_in_the_place_of_the_lock_is_refused(tmp_path: Path, link: Callable[[Path, Path], None]) -> None:
+    precious = tmp_path / "precious.jpg"
+    precious.write_bytes(b"precious")
+    folder = StateFolder(tmp_path / "state")
+    link(precious, folder.path / "lock")
+    with pytest.raises((ConfigError, OSError)), folder.held():
+        pass
+    assert precious.read_bytes() == b"precious"

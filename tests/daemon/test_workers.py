@@ -19,9 +19,10 @@ import pytest
 from paint import paint
 from PIL import Image
 
+from twinwatch import workers as module
 from twinwatch.config import Limits
 from twinwatch.decode import decode_exact
-from twinwatch.errors import UnreadableError
+from twinwatch.errors import UnreadableError, WorkersError
 from twinwatch.reader import Identity
 from twinwatch.scanner import folder_of
 from twinwatch.workers import (
@@ -29,10 +30,12 @@ from twinwatch.workers import (
     Changing,
     Inspect,
     Nominee,
+    OutOfTime,
     Place,
     Proof,
     RootAway,
     Vanished,
+    WorkerKilled,
     WorkerLost,
     Workers,
 )
@@ -105,12 +108,13 @@ def test_what_is_no_picture_is_found_with_its_hash_and_the_reason(pool: Workers,
     assert (found.sha256, found.reason) == (sha256(b"no picture"), "not a picture in a known format")
 
 
-def test_a_file_above_the_limit_is_hashed_and_refused(pool: Workers, share: Path) -> None:
-    data = picture(1)
-    (share / "a.jpg").write_bytes(data)
-    found = pool.inspect(inspect(share, "a.jpg", max_bytes=len(data) - 1)).result(60)
-    assert found.sha256 == sha256(data)
-    assert "limits.max_file_mb" in str(found.reason)
+def test_a_file_above_the_limit_is_refused_unread(pool: Workers, share: Path) -> None:
+    (share / "a.jpg").write_bytes(b"")
+    os.truncate(share / "a.jpg", 4 << 40)
+    started_s = time.monotonic()
+    with pytest.raises(UnreadableError, match=r"limits\.max_file_mb"):
+        pool.inspect(inspect(share, "a.jpg")).result(60)
+    assert time.monotonic() - started_s < 5
 
 
 def test_a_file_that_is_not_there_has_vanished(pool: Workers, share: Path) -> None:
@@ -184,12 +188,20 @@ def test_the_first_original_with_evidence_is_named(pool: Workers, share: Path) -
     Image.open(io.BytesIO(picture(1))).resize((240, 180)).save(smaller, "JPEG", quality=80)
     copy = nominee(share, "copy.jpg", smaller.getvalue())
     stranger, original = nominee(share, "b.png", picture(2)), nominee(share, "a.png", picture(1))
-    proof = pool.align(Align(copy, (stranger, original), 0.6, 10**7, 300))
+    proof = pool.align(Align(copy, (stranger, original), 0.6, 10**7, 300, 60))
     assert isinstance(proof, Proof)
     assert proof.number == 1
     assert proof.evidence.score >= 0.6
-    assert pool.align(Align(copy, (stranger,), 0.6, 10**7, 300)) is None
-    assert pool.align(Align(copy, (), 0.6, 10**7, 300)) is None
+    assert pool.align(Align(copy, (stranger,), 0.6, 10**7, 300, 60)) is None
+    assert pool.align(Align(copy, (), 0.6, 10**7, 300, 60)) is None
+
+
+def test_evidence_ends_in_time_and_at_least_one_is_looked_at(pool: Workers, share: Path) -> None:
+    copy, stranger = nominee(share, "copy.png", picture(1)), nominee(share, "b.png", picture(2))
+    original = nominee(share, "a.png", picture(1))
+    assert pool.align(Align(copy, (original, stranger), 0.6, 10**7, 300, 0)) is not None
+    with pytest.raises(OutOfTime, match="only 1 of 2"):
+        pool.align(Align(copy, (stranger, original), 0.6, 10**7, 300, 0))
 
 
 def test_an_original_that_is_not_what_it_was_is_none(pool: Workers, share: Path) -> None:
@@ -199,7 +211,7 @@ def test_an_original_that_is_not_what_it_was_is_none(pool: Workers, share: Path)
     (share / "gone").unlink()
     (share / "changed").write_bytes(data + b"x")
     broken = nominee(share, "broken", b"no picture")
-    proof = pool.align(Align(copy, (gone, changed, broken, good), 0.6, 10**7, 300))
+    proof = pool.align(Align(copy, (gone, changed, broken, good), 0.6, 10**7, 300, 60))
     assert proof is not None
     assert proof.number == 3
 
@@ -209,12 +221,12 @@ def test_a_copy_that_is_not_what_it_was_is_told(pool: Workers, share: Path) -> N
     copy, original = nominee(share, "copy.png", data), nominee(share, "original.png", data)
     (share / "copy.png").write_bytes(picture(2))
     with pytest.raises(Changing):
-        pool.align(Align(copy, (original,), 0.6, 10**7, 300))
+        pool.align(Align(copy, (original,), 0.6, 10**7, 300, 60))
     with pytest.raises(Changing):
-        pool.align(Align(copy, (original,), 0.6, 10, 300))
+        pool.align(Align(copy, (original,), 0.6, 10, 300, 60))
     (share / "copy.png").unlink()
     with pytest.raises(Vanished):
-        pool.align(Align(copy, (original,), 0.6, 10**7, 300))
+        pool.align(Align(copy, (original,), 0.6, 10**7, 300, 60))
 
 
 # Rights
@@ -274,12 +286,50 @@ def test_a_worker_that_is_killed_is_replaced_and_its_task_tried_once_more(pool: 
     assert pool.lost == before + 1
 
 
-def test_a_task_that_kills_two_workers_is_given_up(pool: Workers) -> None:
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS])
+def test_a_task_that_crashes_two_workers_is_given_up(pool: Workers, number: signal.Signals) -> None:
     before = pool.lost
-    with pytest.raises(WorkerLost, match=r"crashed the decoder \(exit code -9\)"):
-        call(pool, "__import__('signal').raise_signal(9)")
+    with pytest.raises(WorkerLost, match=rf"crashed the decoder \(exit code -{number}\)"):
+        call(pool, f"__import__('signal').raise_signal({number})")
     assert pool.lost == before + 2
     assert call(pool, "1 + 1") == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_task_whose_workers_are_killed_may_be_tried_again(pool: Workers, number: signal.Signals) -> None:
+    with pytest.raises(WorkerKilled, match=rf"killed \(exit code -{number}\)"):
+        call(pool, f"__import__('signal').raise_signal({number})")
+    assert call(pool, "1 + 1") == 2
+
+
+def test_workers_that_do_not_start_are_tried_at_longer_and_longer_intervals(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_FIRST_PAUSE_S", 0.1)
+    monkeypatch.setattr(module, "_MOST_FAILED_STARTS", 3)
+    workers = Workers(Limits(workers=1, decode_seconds=60, decode_memory_mb=MEMORY_MB))
+    try:
+        with monkeypatch.context() as broken:
+            broken.setattr(module, "_serve", os.abort)  # it takes no arguments
+            started_s = time.monotonic()
+            for _ in range(2):
+                workers.require_startable()
+                with pytest.raises(WorkerKilled, match=r"no decoder process started \(exit code 1\)"):
+                    call(workers, "1 + 1")
+            assert time.monotonic() - started_s >= 0.1 + 0.2 + 0.4
+            with pytest.raises(WorkersError):
+                workers.require_startable()
+        assert call(workers, "1 + 1") == 2
+        workers.require_startable()
+    finally:
+        workers.close()
+
+
+def test_a_task_for_a_closed_pool_is_interrupted(share: Path) -> None:
+    workers = Workers(Limits(workers=1))
+    workers.close()
+    with pytest.raises(InterruptedError):
+        workers.inspect(inspect(share, "a.jpg"))
 
 
 def test_a_task_that_ends_its_process_is_given_up(pool: Workers) -> None:

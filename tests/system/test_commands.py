@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import fcntl
 import io
 import json
 import os
+import pty
+import re
 import shutil
+import struct
 import subprocess
+import tempfile
+import termios
 from pathlib import Path
 
 import pytest
@@ -15,6 +22,9 @@ from paint import paint
 from PIL import ImageOps
 
 from harness import COMMAND, Site, twinwatch
+from twinwatch.cases import Case
+from twinwatch.catalog import Catalog
+from twinwatch.reader import Identity
 
 
 @pytest.fixture
@@ -60,9 +70,38 @@ def test_scan_with_state_judges_only_what_is_new_the_second_time(album: Path, tm
 
 def test_scan_table_is_for_people(album: Path) -> None:
     done = twinwatch("scan", str(album))
-    assert "same bytes" in done.stdout
-    assert "flipped" in done.stdout
-    assert "2 copies" in done.stderr
+    header, first, second, *notes = done.stdout.splitlines()
+    assert header.split() == ["what", "copy", "original", "distance", "evidence"]  # no id: no command would take it
+    assert first.split() == ["same", "bytes", "same.jpg", "p0.jpg"]
+    assert second.split()[:3] == ["flipped", "mirrored.jpg", "p1.jpg"]
+    assert notes == [f"paths are below {album}/"]
+    assert "7 files, 7 judged, 2 copies, 1 unreadable" in done.stderr
+    assert not [line for line in done.stdout.splitlines() if line != line.rstrip()]
+
+
+def test_scan_of_one_picture_finds_no_copies_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "album").mkdir()
+    paint(0).save(tmp_path / "album" / "one.jpg")
+    done = twinwatch("scan", str(tmp_path / "album"), "--out", str(tmp_path / "report.txt"))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "report.txt").read_text() == "no copies\n"
+    assert "1 file, 1 judged, 0 copies" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("none/report.txt", "no such folder: {}/none"),
+        ("album", "is a folder; name a file"),
+        ("album/p0.jpg/x", "no such folder: {}/album/p0.jpg"),
+    ],
+)
+def test_scan_refuses_a_report_that_cannot_be_written_before_it_looks(
+    album: Path, tmp_path: Path, out: str, message: str
+) -> None:
+    done = twinwatch("scan", str(album), "--out", str(tmp_path / out))
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [f"twinwatch: --out {tmp_path / out}: {message.format(tmp_path)}"]
 
 
 @pytest.mark.parametrize(
@@ -135,6 +174,172 @@ def test_wrong_ids_are_refused(site: Site) -> None:
         assert "twinwatch list" in done.stderr
     assert site.run("restore").returncode == 2
     assert site.run("restore", "--since", "yesterday").returncode == 2
+
+
+def test_an_id_that_says_nothing_is_refused_as_such(site: Site) -> None:
+    for command in ("restore", "dismiss"):
+        done = site.run(command, "")
+        assert done.returncode == 2
+        assert "an id may not be empty" in done.stderr
+    assert "nope: no copy with this id; see `twinwatch list --all`" in site.run("dismiss", "nope").stderr
+
+
+def test_only_a_watched_folder_is_resumed(site: Site) -> None:
+    done = site.run("resume", "/nonexistent")
+    assert done.returncode == 2
+    assert f"/nonexistent is not a watched folder; those are {site.share}" in done.stderr
+    assert site.run("resume", f"{site.share}/").returncode == 0
+
+
+def test_a_time_without_a_zone_is_local_and_the_time_that_was_used_is_named(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    monkeypatch.setenv("COLUMNS", "200")
+    done = site.run("restore", "--since", "2026-01-31T12:00")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "0 restored, 0 failed, of what was moved since 2026-01-31T06:30:00.000Z\n"
+    assert "without a zone it is local" in " ".join(twinwatch("restore", "--help").stdout.split())
+
+
+def test_check_counts_the_folders_of_the_user_only(site: Site) -> None:
+    for _ in range(2):  # the first makes the quarantine's folders
+        check = site.run("check")
+        assert check.returncode == 0, check.stdout
+        assert "1 folder on" in check.stdout
+    (site.share / "sub").mkdir()
+    assert "2 folders on" in site.run("check").stdout
+
+
+def test_check_goes_on_where_a_folder_is_missing(site: Site) -> None:
+    site.configure(watch=[{"path": "/srv/nowhere/at/all"}, {"path": str(site.share)}])
+    check = site.run("check")
+    assert check.returncode == 1
+    (line,) = [line for line in check.stdout.splitlines() if line.startswith("failed")]
+    assert line.split(maxsplit=2)[1:] == [
+        "/srv/nowhere/at/all",
+        "no such folder: /srv/nowhere/at/all; create it, mount it or remove this entry",
+    ]
+    assert "1 folder on" in check.stdout
+    assert "bundle" in check.stdout
+    assert check.stderr == ""
+
+
+def as_another_user(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as somebody who does not own /usr."""
+    other = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups") if os.geteuid() == 0 else ()
+    command = [*other, *COMMAND, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and shutil.which("setpriv") is None, reason="no setpriv here")
+@pytest.mark.parametrize("command", ["list", "status", "check"])
+def test_another_user_is_told_whose_state_it_is(site: Site, command: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to others
+        Path(folder).chmod(0o755)
+        config = Path(folder, "config.yaml")
+        site.configure(state_dir="/usr", duplicates_log="/root/log/duplicates.jsonl", watch=[{"path": folder}])
+        shutil.copyfile(site.config, config)
+        done = as_another_user(command, "-c", str(config))
+    assert "/usr belongs to the user root, and " in done.stdout + done.stderr
+    assert "use sudo, or do this as root" in done.stdout + done.stderr
+    assert done.returncode == (1 if command == "check" else 2)
+    assert "Errno" not in done.stdout + done.stderr
+
+
+@pytest.fixture
+def judged(site: Site) -> Site:
+    """A site whose catalogue holds a verdict of each kind and a file that is no picture, as a daemon leaves them."""
+    (site.home / "state").mkdir()
+    catalog = Catalog(site.home / "state" / "catalog.db")
+    root = catalog.add_root(site.share, (1, 2), 3)
+    seen = Identity(1, 2, 3, 4, 5, 1)
+    catalog.enqueue(root.id, b"holiday/broken.jpg", seen, standing=False, arrived_ns=1, queue="waiting")
+    file = catalog.file_at(root.id, b"holiday/broken.jpg")
+    assert file is not None
+    catalog.set_file(file.id, state="unreadable", refusal="truncated", queue=None)
+    for number, (action, state) in enumerate(
+        [("flagged", "done"), ("quarantined", "done"), ("quarantined", "restored"), ("quarantined", "dismissed")]
+    ):
+        over = state in ("restored", "dismissed")
+        case = Case(
+            id=f"{number}" * 32, file_id=None, time=f"2026-01-0{number + 1}T00:00:00.000Z",
+            root=os.fsencode(site.share), path=b"holiday/the sea %d.jpg" % number, sha256="aa",
+            original_root=os.fsencode(site.share), original_path=b"sea.jpg", original_sha256="bb", kind="near",
+            distance=0.25, cluster=3, evidence=0.9, edit="recompressed", action=action, better=number == 0,
+            quarantined_to=b".twinwatch/quarantine/files/%d" % number if action == "quarantined" else None,
+            restored_to=b"holiday/back %d.jpg" % number if over else None, state=state, logged=state,
+            event_at="2026-02-03T04:05:06.000Z" if over else None,
+        )  # fmt: skip
+        catalog.cases.add(case)
+    catalog.commit()
+    catalog.close()
+    return site
+
+
+def test_restored_and_dismissed_rows_tell_that_event_and_not_the_one_before(judged: Site) -> None:
+    listed = judged.run("list", "--all", "--format", "csv")
+    assert listed.returncode == 0, listed.stderr
+    _, moved, *over = csv.DictReader(io.StringIO(listed.stdout))
+    assert (moved["time"], moved["action"]) == ("2026-01-02T00:00:00.000Z", "quarantined")
+    assert moved["quarantined_to"] == f"{judged.share}/.twinwatch/quarantine/files/1"
+    assert [row["event"] for row in over] == ["restored", "dismissed"]
+    for number, row in enumerate(over, 2):
+        assert row["time"] == "2026-02-03T04:05:06.000Z"
+        assert row["restored_to"] == f"{judged.share}/holiday/back {number}.jpg"
+        assert row["action"] == row["quarantined_to"] == ""
+    lines = [json.loads(line) for line in judged.run("list", "--all", "--format", "jsonl").stdout.splitlines()]
+    assert [line["time"] for line in lines] == [row["time"] for row in csv.DictReader(io.StringIO(listed.stdout))]
+    assert [sorted({"action", "quarantined_to"} & set(line)) for line in lines[2:]] == [[], []]
+
+
+def test_unreadable_files_are_listed_with_why(judged: Site) -> None:
+    path = f"{judged.share}/holiday/broken.jpg"
+    assert judged.run("list", "--unreadable").stdout.splitlines()[1].split() == [path, "truncated"]
+    assert json.loads(judged.run("list", "--unreadable", "--format", "jsonl").stdout) == {
+        "path": path,
+        "reason": "truncated",
+    }
+    assert judged.run("list", "--unreadable", "--format", "csv").stdout.split() == ["path,reason", f"{path},truncated"]
+    assert "list --unreadable" in judged.run("status").stdout
+    assert judged.run("list", "--unreadable", "--all").returncode == 2
+
+
+def test_an_empty_list_says_so(site: Site) -> None:
+    assert site.run("list").stdout == "no copies\n"
+    assert site.run("list", "--unreadable").stdout == "no unreadable files\n"
+    assert site.run("list", "--format", "jsonl").stdout == ""
+
+
+def test_a_list_for_another_program_has_no_blanks_at_its_line_ends(judged: Site) -> None:
+    lines = judged.run("list", "--all").stdout.splitlines()
+    assert len(lines) == 7
+    assert [line for line in lines if line != line.rstrip()] == []
+
+
+def terminal(columns: int, *arguments: str) -> list[str]:
+    """Run a command on a terminal of so many columns; return the lines that it shows."""
+    screen, keyboard = pty.openpty()
+    fcntl.ioctl(keyboard, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
+    with subprocess.Popen([*COMMAND, *arguments], stdout=keyboard, env={**environment, "TERM": "xterm"}) as process:
+        os.close(keyboard)
+        shown = b""
+        with contextlib.suppress(OSError):  # how Linux tells that nobody writes any more
+            while data := os.read(screen, 65536):
+                shown += data
+        os.close(screen)
+    assert process.returncode == 0
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode()).splitlines()
+
+
+@pytest.mark.parametrize("columns", [80, 160])
+def test_no_word_is_broken_on_a_terminal(judged: Site, columns: int) -> None:
+    lines = terminal(columns, "list", "--all", "-c", str(judged.config))
+    assert all(len(line) <= columns for line in lines)
+    for words in ("recompressed (better)", "holiday/the sea 0.jpg", "sea.jpg", "quarantined", "dismissed"):
+        assert any(words in line for line in lines), words
+    assert lines[-1] == "better: the copy has more pixels than its original"
 
 
 def test_check_and_status_tell_what_is_so(site: Site) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import shutil
 import signal
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from paint import paint
 from PIL import ImageOps
 
 from harness import Site, wait_for
+from twinwatch.catalog import Catalog
 
 
 def fill(folder: Path, count: int = 6) -> list[Path]:
@@ -131,7 +136,11 @@ def test_dismissed_pair_stays_dismissed_after_restart(site: Site) -> None:
     dismissed = site.run("dismiss", entry["id"][:12])
     assert dismissed.returncode == 0, dismissed.stderr
     assert copy.exists()
-    assert len(site.entries("dismissed")) == 1
+    again = site.run("dismiss", entry["id"][:12])
+    assert (again.returncode, again.stdout) == (0, f"was dismissed already: {copy}\n")
+    (line,) = site.entries("dismissed")
+    (listed,) = csv.DictReader(io.StringIO(site.run("list", "--all", "--format", "csv").stdout))
+    assert listed["time"] == line["time"]
     site.settled()
     site.stop()
     os.utime(copy)
@@ -207,6 +216,65 @@ def test_vanished_root_is_no_deletion_and_work_resumes(site: Site) -> None:
     assert site.settled() == {"kept": 3, "quarantined": 1, "waiting": 0}
 
 
+def test_a_watched_folder_that_is_missing_at_the_start_is_away(site: Site) -> None:
+    other = site.home / "other"
+    other.mkdir()
+    site.configure(watch=[{"path": str(site.share), "action": "quarantine"}, {"path": str(other)}])
+    pictures = fill(site.share, 3)
+    site.start()
+    site.settled()
+    shutil.copy(pictures[0], site.share / "copy.jpg")
+    entry = site.entry_of(site.share / "copy.jpg")
+    site.settled()
+    site.stop()
+
+    away = site.home / "away"
+    site.share.rename(away)
+    assert entry["id"][:10] in site.run("list").stdout
+    assert site.run("status").returncode == site.run("resume").returncode == 0
+    for which in ([entry["id"]], ["--all"]):
+        refused = site.run("restore", *which)
+        assert refused.returncode == 1
+        assert refused.stderr == (
+            f"not restored: {site.share}/copy.jpg: {site.share} is away; bring it back, then restore the file\n"
+        )
+    assert site.run("dismiss", entry["id"]).returncode == 1
+    assert entry["id"] in site.run("list", "--format", "jsonl").stdout, "it would lie in quarantine for ever"
+
+    catalog = Catalog(site.home / "state" / "catalog.db")
+    device, _ = catalog.roots(site.share)[0].folder
+    catalog.set_root(catalog.roots(site.share)[0].id, device=device + 1)  # as a share's may change from mount to mount
+    catalog.commit()
+    catalog.close()
+    site.start()
+    assert "folder is away" in site.stderr
+    paint(40).save(other / "new.jpg")
+    wait_for(lambda: site.settled() == {"kept": 4, "quarantined": 1, "waiting": 0})
+    assert "quarantine, away" in wait_for(lambda: site.run("status").stdout)
+    away.rename(site.share)
+    wait_for(lambda: "folder is back" in site.stderr)
+    assert "gone" not in site.settled()
+    dismissed = site.run("dismiss", entry["id"])
+    assert dismissed.returncode == 0, dismissed.stderr
+    assert (site.share / "copy.jpg").read_bytes() == pictures[0].read_bytes()
+
+
+def test_reload_takes_a_folder_that_is_away_and_refuses_one_that_never_was(site: Site) -> None:
+    fill(site.share, 1)
+    site.start()
+    site.settled()
+    assert site.process is not None
+    site.configure(watch=[{"path": str(site.share)}, {"path": str(site.home / "none")}])
+    site.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: "watch[1].path: no such folder" in site.stderr)
+    assert "reload refused, the old configuration stays" in site.stderr
+    site.share.rename(site.home / "away")
+    site.configure(settle_seconds=0.4)
+    site.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: "starting anew under it" in site.stderr)
+    wait_for(lambda: site.stderr.count(" ready ") == 2)
+
+
 def test_reload_takes_a_good_configuration_and_refuses_a_bad_one(site: Site) -> None:
     pictures = fill(site.share, 2)
     site.start()
@@ -220,7 +288,10 @@ def test_reload_takes_a_good_configuration_and_refuses_a_bad_one(site: Site) -> 
     rotated = site.log_path.rename(site.log_path.with_suffix(".1"))
     site.configure(watch=[{"path": str(site.share), "action": "flag"}])
     site.process.send_signal(signal.SIGHUP)
-    wait_for(lambda: "reloaded" in site.stderr)
+    wait_for(lambda: "reloaded, the configuration has changed: starting anew under it changed=watch" in site.stderr)
+    wait_for(lambda: site.stderr.count(" ready ") == 2)
+    site.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: "reloaded, the configuration is as it was" in site.stderr)
     shutil.copy(pictures[1], site.share / "copy1.jpg")
     assert site.entry_of(site.share / "copy1.jpg")["action"] == "flagged"
     assert len(rotated.read_text().splitlines()) == 1
@@ -252,13 +323,94 @@ def test_rebuild_brings_back_what_quarantine_and_folders_tell(site: Site) -> Non
     assert "rebuild" in refused.stderr
     rebuilt = site.run("rebuild")
     assert rebuilt.returncode == 0, rebuilt.stderr
-    assert "1 files in quarantine" in rebuilt.stdout
+    assert "1 file in quarantine" in rebuilt.stdout
+    assert "the old catalogue is kept as" in rebuilt.stdout
+    assert "what was restored or dismissed is no longer listed" in rebuilt.stdout
+    assert "1 in quarantine" in site.run("status").stdout
     restored = site.run("restore", entry["id"])
     assert restored.returncode == 0, restored.stderr
     site.start()
     assert site.settled() == {"kept": 4, "waiting": 0}
     assert (site.share / "copy.jpg").exists()
     assert len(site.entries("duplicate")) == 1, "a restored file was accused again"
+
+
+def test_rebuild_keeps_no_catalogue_that_was_never_used(site: Site) -> None:
+    site.run("list")  # which makes an empty one
+    assert "the old catalogue is kept" not in site.run("rebuild").stdout
+
+
+def test_a_folder_that_is_away_at_a_rebuild_is_still_known(site: Site) -> None:
+    fill(site.share, 2)
+    site.start()
+    site.settled()
+    site.stop()
+    site.share.rename(site.home / "away")
+    rebuilt = site.run("rebuild")
+    assert f"not taken in yet: {site.share}: No such file" in rebuilt.stderr
+    site.start()
+    (site.home / "away").rename(site.share)
+    wait_for(lambda: site.settled().get("kept") == 2)
+
+
+def test_a_restored_file_that_a_rebuild_forgets_is_flagged_for_a_true_reason(site: Site) -> None:
+    pictures = fill(site.share, 1)
+    site.start()
+    site.settled()
+    copy = site.share / "copy.jpg"
+    shutil.copy(pictures[0], copy)
+    entry = site.entry_of(copy)
+    site.settled()
+    paint(9).save(copy)  # the name is taken meanwhile
+    for words in ("restored", "was restored already"):
+        restored = site.run("restore", entry["id"])
+        assert restored.returncode == 0, restored.stderr
+        assert restored.stdout.startswith(f"{words}: {site.share}/copy.restored-1.jpg\n")
+    site.settled()
+    (line,) = site.entries("restored")
+    assert line["restored_to"] == str(site.share / "copy.restored-1.jpg")
+    for _ in range(2):
+        (listed,) = csv.DictReader(io.StringIO(site.run("list", "--all", "--format", "csv").stdout))
+        assert (listed["time"], listed["restored_to"]) == (line["time"], line["restored_to"])
+    site.stop()
+    assert site.run("rebuild").returncode == 0
+    site.start()
+    site.settled()
+    (flagged,) = [line for line in site.entries("duplicate") if line["action"] == "flagged"]
+    assert {flagged["path"], flagged["duplicate_of"]} == {str(pictures[0]), str(site.share / "copy.restored-1.jpg")}
+    assert "why='it stood here when the folder was first taken into the catalogue'" in site.stderr
+
+
+def test_what_is_said_of_the_folders_is_so(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    safe = site.home / "safe"
+    safe.mkdir()
+    pictures = fill(site.share, 3)
+    watch = [{"path": str(site.share)}, {"path": str(safe), "action": "quarantine", "protect": True}]
+    site.configure(watch=watch, model={"bundle": str(site.bundle), "device": "auto"}, settle_seconds=2)
+    before = os.umask(0o022)
+    site.start()
+    os.umask(before)
+    scanned = wait_for(lambda: [line for line in site.stderr.splitlines() if " scanned " in line])
+    assert "files=3" in scanned[0]
+    assert "new_or_changed=3" in scanned[0]
+    assert "still_settling=3" in scanned[0]
+    assert not [line for line in site.stderr.splitlines() if "encoding on the CPU" in line and "[info " not in line]
+    times = [datetime.fromisoformat(line.split()[0]) for line in site.stderr.splitlines()]
+    assert all(abs((datetime.now(UTC) - time).total_seconds()) < 100 for time in times)
+    wait_for(lambda: site.settled().get("kept") == 3)
+    kept = {path.name: path.stat().st_mode & 0o777 for path in (site.home / "state").iterdir()}
+    assert kept.keys() >= {"catalog.db", "status.json", "metrics.prom", "lock"}
+    assert set(kept.values()) == {0o640}
+    rows = {line.split()[0]: line for line in site.run("status").stdout.splitlines() if line.strip()}
+    assert "3 pictures, 0 flagged copies" in rows["files"]
+    assert "quarantine off: protected" in rows[str(safe)]
+    site.stop()
+    for picture in pictures:
+        picture.unlink()
+    site.start()
+    site.settled()
+    wait_for(lambda: "empty now; seen here before: 3 files" in site.run("status").stdout)
 
 
 def test_restore_works_without_any_catalogue(site: Site) -> None:

@@ -255,3 +255,63 @@ def test_other_places_reach_the_unit_and_the_link(tmp_path: Path) -> None:
         in (tmp_path / "usr/lib/systemd/system/twinwatch.service").read_text()
     )
     assert (tmp_path / "usr/bin/twinwatch").readlink() == Path("/usr/lib/twinwatch/bin/twinwatch")
+
+
+@needs_make
+def test_without_systemd_install_says_what_it_left_out(tmp_path: Path) -> None:
+    parts = ["-o", "install-app", "-o", "install-files"]  # only the last step, which touches nothing here
+    command = ["make", "-f", "systemd/install.mk", *parts, "install", f"BOOTED={tmp_path}/none"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "sudo systemd-sysusers /usr/local/lib/sysusers.d/twinwatch.conf\n" in done.stdout
+    assert "sudo systemd-tmpfiles --create /usr/local/lib/tmpfiles.d/twinwatch.conf\n" in done.stdout
+
+
+def test_the_check_is_called_in_one_way_everywhere() -> None:
+    for name in ("README.md", "config.example.yaml", "systemd/install.mk", "systemd/roots.conf.example"):
+        text = (PROJECT / name).read_text()
+        assert "sudo twinwatch check" in text, name
+        assert "sudo -u twinwatch" not in text, name
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of the Makefile with what a deletion that was cut short left of its virtual environment."""
+    shutil.copy(PROJECT / "Makefile", tmp_path)
+    shutil.copytree(UNITS, tmp_path / "systemd")
+    for name in ("pyproject.toml", "constraints.txt", ".venv/bin/python", ".venv/.run"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("#!/bin/sh\necho pip requires a virtual environment: $PIP_REQUIRE_VIRTUALENV\n")
+        (tmp_path / name).chmod(0o755)
+    return tmp_path
+
+
+@needs_make
+def test_half_a_virtual_environment_is_made_anew_and_installed_into_again(checkout: Path) -> None:
+    target = f"{checkout}/.venv/.run"
+    command = ["make", target, f"PYTHON=touch {checkout}/.venv/pyvenv.cfg; echo making one:"]
+    for expected in (["making one: -m venv", "virtual environment: 1"], ["is up to date"]):
+        done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        for words in expected:
+            assert words in done.stdout
+
+
+@needs_make
+def test_a_clean_that_is_cut_short_leaves_no_virtual_environment(checkout: Path) -> None:
+    (checkout / "bin").mkdir()
+    (checkout / "bin" / "rm").write_text('#!/bin/sh\nfor last; do :; done\ntest ! -e "$last"\n')
+    (checkout / "bin" / "rm").chmod(0o755)
+    (checkout / "example").mkdir()
+    environment = {**os.environ, "PATH": f"{checkout}/bin:{os.environ['PATH']}"}
+    command = ["make", "clean"]
+    cut = subprocess.run(
+        command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert cut.returncode != 0
+    assert not (checkout / ".venv").exists()
+    assert (checkout / ".venv.old" / "bin" / "python").exists()
+    done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not (checkout / ".venv.old").exists()
+    assert not (checkout / "example").exists()

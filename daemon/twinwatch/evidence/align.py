@@ -13,16 +13,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Grey = NDArray[np.uint8]
+from twinwatch.evidence.features import match
+from twinwatch.evidence.view import Pixels, View
+
 Matrix = NDArray[np.float64]
 
 _THUMB = 32  # enough to tell the eight orientations apart, small enough to survive any blur
 _THUMB_LEVEL = 0.5  # a recompressed, blurred or captioned copy correlates above 0.7 in its true orientation
 _THUMB_TRIES = 2  # symmetric things look alike in several orientations; beyond two the features decide
 _ASPECT = 2.0  # a whole picture pressed into another shape: at most 2:1, as 4:3 to 9:16 would be
-_FEATURES = 500
-_RATIO = 0.8  # Lowe 2004, section 7.1: drops nine in ten wrong matches and one in twenty right ones
 _MIN_INLIERS = 8  # six numbers fit any three matches; five more agreeing by chance is rare
+_COARSE_INLIERS = 5  # strangers have 4 at most, measured on dev
+_PLENTY = 20  # so many place a copy well enough to be corrected from there
 _REACH_PX = 3.0
 _SCALE = (0.3, 3.0)  # edits beyond this keep under a tenth of the picture
 _STRETCH = 1.5  # ratio of the two singular values: shear and one-sided stretch
@@ -66,29 +68,21 @@ class Placement:
         return less >= _COVER[0] and more >= _COVER[1]
 
 
-def placements(original: Grey, copy: Grey, feature_side: int) -> Iterator[Placement]:
-    """Yield plausible placements of `copy` [h, w] on `original` [H, W]: whole pictures first, then by features.
+def placements(original: View, copy: View, coarse_side: int, side: int) -> Iterator[Placement]:
+    """Yield plausible placements of `copy` on `original`: whole pictures first, then by features at `side` pixels.
 
-    Lazy, since a whole-picture placement that proves right saves the search for features, at `feature_side` pixels.
+    Lazy, since a whole-picture placement that proves right saves the search for features. Strangers are told first at
+    `coarse_side`, where a search costs little.
     """
     yield from _whole(original, copy)
-    yield from _by_features(original, copy, feature_side)
+    yield from (each for each in _by_features(original, copy, coarse_side, side) if each.plausible())
 
 
-def shrink(picture: Grey, side: int) -> Grey:
-    """Reduce `picture` [h, w] so that its longest side is at most `side`, by area; never enlarge."""
-    factor = side / max(picture.shape)
-    if factor >= 1:
-        return picture
-    size = max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor))
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-
-
-def _whole(original: Grey, copy: Grey) -> Iterator[Placement]:
+def _whole(original: View, copy: View) -> Iterator[Placement]:
     """The eight orientations of the whole copy, stretched to the original, that look like it as thumbnails."""
-    size, copy_size = (original.shape[1], original.shape[0]), (copy.shape[1], copy.shape[0])
-    target = _standard(original)
-    thumb = _standard(copy)
+    size, copy_size = original.size, copy.size
+    target = _standard(original.grey)
+    thumb = _standard(copy.grey)
     found: list[tuple[float, int, Matrix]] = []
     for order, (turn, flip_x, flip_y) in enumerate(np.ndindex(2, 2, 2)):
         view = thumb.T if turn else thumb
@@ -105,81 +99,41 @@ def _whole(original: Grey, copy: Grey) -> Iterator[Placement]:
             yield placement
 
 
-def _standard(picture: Grey) -> NDArray[np.float32]:
-    thumb = cv2.resize(picture, (_THUMB, _THUMB), interpolation=cv2.INTER_AREA).astype(np.float32)
+def _standard(grey: Pixels) -> NDArray[np.float32]:
+    thumb = cv2.resize(grey, (_THUMB, _THUMB), interpolation=cv2.INTER_AREA).astype(np.float32)
     thumb -= thumb.mean()
     return np.asarray(thumb / max(float(thumb.std()), 1e-6), dtype=np.float32)
 
 
-def _by_features(original: Grey, copy: Grey, side: int) -> Iterator[Placement]:
-    """SIFT, the ratio test, and an affine map by RANSAC; for the copy as it is and for its mirror image."""
-    size, copy_size = (original.shape[1], original.shape[0]), (copy.shape[1], copy.shape[0])
-    if min(*size, *copy_size) < _THUMB:
+def _by_features(original: View, copy: View, coarse_side: int, side: int) -> Iterator[Placement]:
+    if min(*original.size, *copy.size) < _THUMB:
         return
-    points, descriptors = _features(shrink(original, side), size)
-    copy_points, copy_descriptors = _features(shrink(copy, side), copy_size)
-    if min(len(points), len(copy_points)) < _MIN_INLIERS:
-        return
+    coarse = _fits(original, copy, coarse_side, _COARSE_INLIERS)
+    yield from (placement for inliers, placement in coarse if inliers >= _PLENTY)
+    if coarse:
+        yield from (placement for _, placement in _fits(original, copy, side, _MIN_INLIERS))
+
+
+def _fits(original: View, copy: View, side: int, least: int) -> list[tuple[int, Placement]]:
+    """Inliers and placement, the better first: an affine map by RANSAC, for the copy as it is and for its mirror image.
+
+    Only those with at least `least` inliers.
+    """
+    found, copy_found = original.features(side), copy.features(side)
     fits: list[tuple[int, Placement]] = []
-    reach = _REACH_PX * max(size) / min(side, max(size))
-    for described in (copy_descriptors, _mirrored(copy_descriptors)):
-        here, there = _matches(points, descriptors, copy_points, described)
-        if len(here) < _MIN_INLIERS:
+    reach = _REACH_PX * max(original.size) / min(side, max(original.size))
+    for described in (copy_found, copy_found.mirrored()):
+        here, there = match(found, described)
+        if len(here) < least:
             continue
         # OpenCV seeds this RANSAC itself, with the same number each time.
         affine, inliers = cv2.estimateAffine2D(
             there, here, method=cv2.RANSAC, ransacReprojThreshold=reach, maxIters=2000, confidence=0.995
         )
-        if affine is None or int(inliers.sum()) < _MIN_INLIERS:
-            continue
-        fits.append((int(inliers.sum()), Placement(np.vstack([affine, [0, 0, 1.0]]), size, copy_size)))
-    for _, placement in sorted(fits, key=lambda fit: -fit[0]):
-        if placement.plausible():
-            yield placement
-
-
-def _features(picture: Grey, size: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Where the features are, in pixels of the full `size` [n, 2], and RootSIFT descriptors [n, 128]."""
-    # Without the precise upscale, every point lies a quarter of a pixel off, which a mirrored pair doubles.
-    search = cv2.SIFT.create(_FEATURES, nOctaveLayers=2, contrastThreshold=0.02, enable_precise_upscale=True)
-    found, descriptors = search.detectAndCompute(picture, None)
-    if not found or descriptors is None:
-        return np.empty((0, 2), np.float32), np.empty((0, 128), np.float32)
-    points = np.array([point.pt for point in found], np.float32) + 0.5  # [n, 2]
-    points *= np.array([size[0] / picture.shape[1], size[1] / picture.shape[0]], np.float32)
-    # Arandjelovic and Zisserman 2012: square roots of L1-normed descriptors match better and cost nothing.
-    rooted = np.sqrt(descriptors / np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-6))
-    return points, np.asarray(rooted, dtype=np.float32)
-
-
-def _mirrored(descriptors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The descriptors [n, 128] that the mirrored picture would have, without a second search.
-
-    A descriptor is [row, column, direction] in the frame of its own main direction (Lowe 2004, section 6.1); a mirror
-    leaves the axis along that direction and turns the other: rows in reverse, directions negated.
-    """
-    cells = descriptors.reshape(-1, 4, 4, 8)  # [n, row, column, direction]
-    directions = (-np.arange(8)) % 8
-    return np.ascontiguousarray(cells[:, ::-1, :, :][..., directions].reshape(-1, 128))
-
-
-def _matches(
-    points: NDArray[np.float32],
-    descriptors: NDArray[np.float32],
-    copy_points: NDArray[np.float32],
-    copy_descriptors: NDArray[np.float32],
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Points of the original and of the copy [n, 2] whose descriptors are each other's clear nearest."""
-    likeness = copy_descriptors @ descriptors.T  # [copies, originals]; unit norm: cosine
-    rows = np.arange(len(likeness))
-    best = likeness.argmax(axis=1)  # [copies]
-    mutual = likeness.argmax(axis=0)[best] == rows
-    first = likeness[rows, best]
-    likeness[rows, best] = -1.0
-    second = likeness.max(axis=1)
-    clear = np.sqrt(np.maximum(1 - first, 0)) < _RATIO * np.sqrt(np.maximum(1 - second, 0))
-    kept = np.flatnonzero(mutual & clear)
-    return points[best[kept]], copy_points[kept]
+        if affine is not None and int(inliers.sum()) >= least:
+            matrix = np.vstack([affine, [0, 0, 1.0]])
+            fits.append((int(inliers.sum()), Placement(matrix, original.size, copy.size)))
+    return sorted(fits, key=lambda fit: -fit[0])
 
 
 def _corners(size: tuple[int, int]) -> Matrix:

@@ -12,18 +12,33 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from twinwatch.align import Placement, shrink
+from twinwatch.evidence.align import Placement
+from twinwatch.evidence.text import shrink
+from twinwatch.evidence.view import Pixels, View
 
-Pixels = NDArray[np.uint8]
+COPY = 0.6
+"""The score from which a finding speaks for a copy."""
+
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
+_CLIPS = 0.01  # share of pixels cut off from which that matters
+_UNCLIPPED = 122.0  # levels further from the middle may be cut off
+_SURE = 0.9  # correlation from which a window's levels are believed
 _SEEN = 0.995  # share of a window that the copy must cover; a turned edge leaves a hair of rounding
 _FEW = 12  # with fewer windows, a fit or a median says nothing
 _FITS = 0.6  # correlation from which a window's shift is believed
 _CRISP = 0.85  # the quantile of windows that tells what a picture resolves: text on a soft ground is a minority
 _EVEN = 1.1  # this close, two pictures count as equally sharp
 _EVEN_SIGMAS = (0.5, 0.8, 1.2, 1.7, 2.4, 3.4, 4.8)  # blurs tried, in pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two pictures to compare."""
+
+    original: View
+    copy: View
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +69,8 @@ class Windows:
     copy_deviation: Floats
     sharpness: float  # of the copy, the original's being 1
     detail: float  # of the blurrier picture: gradient for each grey level of deviation, in its crisper windows
-    even: bool  # a slight blur of the sharper picture made up the difference
+    even: bool  # a blur of the sharper picture made up the difference
+    blur: float  # that blur, in pixels; of the copy where negative
 
     @property
     def either(self) -> Mask:
@@ -65,16 +81,57 @@ class Windows:
         return self.whole & (np.minimum(self.deviation, self.copy_deviation) >= self.grid.texture)
 
 
-def correlate(placement: Placement, grey: Pixels, copy_grey: Pixels, grid: Grid) -> Windows:
-    """Lay the copy on the original, bring both to one sharpness, and correlate every window at its best shift."""
-    base, laid, inside = lay(placement, grey, copy_grey, grid.side)
+@dataclass(frozen=True, slots=True)
+class Tone:
+    """copy = gain * original + offset in grey levels 0..255, cut off there."""
+
+    gain: float
+    offset: float
+
+    def clips(self, base: Floats, laid: Floats) -> bool:
+        """True where the one of higher contrast lost levels that the other still has; both [h, w], -128..127."""
+        whole = self._follow(base) if self.gain >= 1 else self._undo(laid)
+        return float((np.abs(whole) > 128).mean()) > _CLIPS
+
+    def even(self, base: Floats, laid: Floats) -> tuple[Floats, Floats]:
+        """Bring both to the levels of the one of higher contrast, cut off as that one is."""
+        if self.gain >= 1:
+            return np.clip(self._follow(base), -128, 127), laid
+        return base, np.clip(self._undo(laid), -128, 127)
+
+    def _follow(self, base: Floats) -> Floats:
+        return np.asarray(self.gain * (base + 128) + self.offset - 128, np.float32)
+
+    def _undo(self, laid: Floats) -> Floats:
+        return np.asarray((laid + 128 - self.offset) / self.gain - 128, np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one placement showed: how surely it is a copy, 0..1, and in which windows something was laid over."""
+
+    score: float
+    windows: Windows
+    hidden: Mask  # [rows, columns]
+    tone: Tone | None = None  # of a photo
+
+
+def correlate(placement: Placement, pair: Pair, grid: Grid, tone: Tone | None = None) -> Windows:
+    """Lay the copy on the original, bring both to one sharpness, and correlate every window at its best shift.
+
+    With a `tone`, both are first brought to one, so that what the brighter lost counts against neither.
+    """
+    base, laid, inside = lay(placement, pair.original.grey, pair.copy.grey, grid.side)
+    if tone is not None:
+        base, laid = tone.even(base, laid)
     height, width = base.shape
     cell, reach = grid.cell, grid.reach
     if min(height, width) < 2 * cell:
         none = np.zeros((1, 1), np.float32)
-        return Windows(grid, placement, none > 0, none, none, none, none, none, none, none, 1.0, 0.0, True)
+        return Windows(grid, placement, none > 0, none, none, none, none, none, none, none, 1.0, 0.0, True, 0.0)
     whole = cells(inside, cell) > _SEEN
-    base, laid, sharpness, detail, even = _evenly_sharp(base, laid, whole, grid)
+    sharpness, detail, even, blur = _unevenness(base, laid, whole, grid)
+    base, laid = evenly_sharp(base, laid, blur)
     if grid.smooth:
         base, laid = _blurred(base, grid.smooth), _blurred(laid, grid.smooth)
     mean, variance = _moments(base, cell)
@@ -96,8 +153,24 @@ def correlate(placement: Placement, grey: Pixels, copy_grey: Pixels, grid: Grid)
         shift_x, shift_y = np.where(better, np.float32(x), shift_x), np.where(better, np.float32(y), shift_y)
     return Windows(
         grid, placement, whole, likeness, shift_x, shift_y,
-        mean, copy_mean, np.sqrt(variance), np.sqrt(copy_variance), sharpness, detail, even,
+        mean, copy_mean, np.sqrt(variance), np.sqrt(copy_variance), sharpness, detail, even, blur,
     )  # fmt: skip
+
+
+def tone_of(windows: Windows, base: Floats, laid: Floats) -> Tone | None:
+    """Return the tone that the windows which agree have in common, None where too few do.
+
+    `base` and `laid` [h, w] are what `lay` gave for these windows.
+    """
+    height, width = base.shape
+    sure = (windows.both & (windows.likeness >= _SURE)).astype(np.uint8)
+    seen = cv2.resize(sure, (width, height), interpolation=cv2.INTER_NEAREST) > 0
+    seen &= np.maximum(np.abs(base), np.abs(laid)) < _UNCLIPPED
+    ours, theirs = base[seen] + 128, laid[seen] + 128  # [n]
+    if len(ours) < _FEW * windows.grid.cell**2:
+        return None
+    gain = float(((ours - ours.mean()) * (theirs - theirs.mean())).mean()) / max(float(ours.var()), 1e-6)
+    return Tone(gain, float(theirs.mean() - gain * ours.mean())) if gain > 0 else None
 
 
 def refined(windows: Windows) -> Placement | None:
@@ -123,7 +196,7 @@ def refined(windows: Windows) -> Placement | None:
 
 
 def cells(values: Floats, cell: int) -> Floats:
-    """Means over windows of two by two cells, one a cell: [H, W] -> [H // cell - 1, W // cell - 1]."""
+    """Means over windows of two by two cells, one a cell: [H, W, ...] -> [H // cell - 1, W // cell - 1, ...]."""
     rows, columns = values.shape[0] // cell, values.shape[1] // cell
     small = cv2.resize(values[: rows * cell, : columns * cell], (columns, rows), interpolation=cv2.INTER_AREA)
     pairs = small[:-1] + small[1:]
@@ -136,37 +209,45 @@ def _moments(values: Floats, cell: int) -> tuple[Floats, Floats]:
 
 
 def lay(placement: Placement, plane: Pixels, copy_plane: Pixels, side: int) -> tuple[Floats, Floats, Floats]:
-    """The original at `side`, the copy laid on it, and where the copy covers it: each [h, w]."""
+    """The original at `side`, the copy laid on it, and where the copy covers it: [h, w] or [h, w, 3], the last [h, w].
+
+    Levels are centred: -128..127.
+    """
     base = shrink(plane, side)
     factor = base.shape[1] / plane.shape[1], base.shape[0] / plane.shape[0]
     # Reduced by area to the grain of the original first, since the warp itself would skip pixels.
     grain = float(np.sqrt(abs(np.linalg.det(placement.matrix[:2, :2])))) * factor[0]
-    source = shrink(copy_plane, max(1, round(max(copy_plane.shape) * min(1.0, grain))))
+    source = shrink(copy_plane, max(1, round(max(copy_plane.shape[:2]) * min(1.0, grain))))
     copy_factor = source.shape[1] / copy_plane.shape[1], source.shape[0] / copy_plane.shape[0]
     matrix, size = placement.at_scale(factor, copy_factor)[:2], (base.shape[1], base.shape[0])
     laid = cv2.warpAffine(source, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    inside = cv2.warpAffine(np.ones(source.shape, np.float32), matrix, size, flags=cv2.INTER_LINEAR)
+    inside = cv2.warpAffine(np.ones(source.shape[:2], np.float32), matrix, size, flags=cv2.INTER_LINEAR)
     # Centred on zero, where sums of squares in float32 keep their digits.
     return base.astype(np.float32) - 128, laid.astype(np.float32) - 128, np.asarray(inside, np.float32)
 
 
-def _evenly_sharp(base: Floats, laid: Floats, whole: Mask, grid: Grid) -> tuple[Floats, Floats, float, float, bool]:
-    """Blur the sharper picture to the other's sharpness; also the sharpness, detail and evenness of `Windows`."""
+def evenly_sharp(base: Floats, laid: Floats, blur: float) -> tuple[Floats, Floats]:
+    """Blur the sharper of two pictures: `blur` as in `Windows`."""
+    return (_blurred(base, blur) if blur > 0 else base), (_blurred(laid, -blur) if blur < 0 else laid)
+
+
+def _unevenness(base: Floats, laid: Floats, whole: Mask, grid: Grid) -> tuple[float, float, bool, float]:
+    """The sharpness, detail, evenness and blur of `Windows`."""
     ours, theirs = _detail(base, grid.cell), _detail(laid, grid.cell)  # [rows, columns]
     seen = whole & (ours[1] >= grid.texture) & (theirs[1] >= grid.texture)
     if int(seen.sum()) < _FEW:
-        return base, laid, 1.0, 0.0, True
+        return 1.0, 0.0, True, 0.0
     # The median window: a caption or a logo says nothing about the picture under it.
     sharpness = float(np.median(theirs[0][seen] / ours[0][seen]))
     detail = float(min(np.quantile(detail[seen], _CRISP) for detail in (ours[0], theirs[0])))
     sharper, target = (base, theirs[0]) if sharpness < 1 else (laid, ours[0])
-    excess, blurred = max(sharpness, 1 / sharpness), sharper
+    excess, blur = max(sharpness, 1 / sharpness), 0.0
     for sigma in _EVEN_SIGMAS[: grid.sigmas]:
         if excess <= _EVEN:
             break
-        blurred = _blurred(sharper, sigma)
-        excess = float(np.median(_detail(blurred, grid.cell)[0][seen] / target[seen]))
-    return (*((blurred, laid) if sharpness < 1 else (base, blurred)), sharpness, detail, excess <= _EVEN)
+        blur = sigma
+        excess = float(np.median(_detail(_blurred(sharper, sigma), grid.cell)[0][seen] / target[seen]))
+    return sharpness, detail, excess <= _EVEN, blur if sharpness < 1 else -blur
 
 
 def _detail(plane: Floats, cell: int) -> tuple[Floats, Floats]:
@@ -179,4 +260,5 @@ def _detail(plane: Floats, cell: int) -> tuple[Floats, Floats]:
 
 
 def _blurred(plane: Floats, sigma: float) -> Floats:
-    return np.asarray(cv2.GaussianBlur(plane, (0, 0), sigma), np.float32)
+    # Replicated at the edges, as editors do it.
+    return np.asarray(cv2.GaussianBlur(plane, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE), np.float32)

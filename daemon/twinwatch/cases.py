@@ -1,0 +1,135 @@
+"""What was decided: every verdict as it is remembered, logged and listed, and what people dismissed.
+
+Part of the catalogue, whose connection it uses and whose `commit` it waits for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from twinwatch.schema import dismissals, files, verdicts
+
+_QUARANTINED = (verdicts.c.state == "done", verdicts.c.action == "quarantined")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One verdict as it is remembered, logged and listed. Paths are bytes, relative to their roots.
+
+    `time` is that of the verdict, `event_at` that of its restore or dismissal.
+    """
+
+    id: str
+    file_id: int | None
+    time: str
+    root: bytes
+    path: bytes
+    sha256: str
+    original_root: bytes
+    original_path: bytes
+    original_sha256: str
+    kind: str
+    distance: float | None
+    cluster: int | None
+    evidence: float | None
+    edit: str
+    action: str
+    better: bool
+    quarantined_to: bytes | None = None
+    restored_to: bytes | None = None
+    state: str = "pending"
+    logged: str = ""
+    event_at: str | None = None
+
+
+class Cases:
+    """The verdicts in a catalogue, oldest first, and the dismissals."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+
+    def add(self, case: Case) -> None:
+        self._connection.execute(sa.insert(verdicts).values(**{name: getattr(case, name) for name in Case.__slots__}))
+
+    def set(self, case_id: str, **values: Any) -> None:
+        """Set columns of a verdict, such as `state`, `action`, `logged`."""
+        self._connection.execute(sa.update(verdicts).where(verdicts.c.id == case_id).values(**values))
+
+    def drop(self, case_id: str) -> None:
+        self._connection.execute(sa.delete(verdicts).where(verdicts.c.id == case_id))
+
+    def get(self, case_id: str) -> Case | None:
+        row = self._connection.execute(sa.select(verdicts).where(verdicts.c.id == case_id)).first()
+        return None if row is None else Case(*row)
+
+    def all(self, state: str | None = None, since: str | None = None) -> list[Case]:
+        """Return verdicts, oldest first, of one state and since an RFC 3339 time if given."""
+        query = sa.select(verdicts).order_by(verdicts.c.time, verdicts.c.id)
+        if state is not None:
+            query = query.where(verdicts.c.state == state)
+        if since is not None:
+            query = query.where(verdicts.c.time >= since)
+        return [Case(*row) for row in self._connection.execute(query)]
+
+    def latest_of(self, file_id: int) -> Case | None:
+        """Return the latest verdict on a file."""
+        query = sa.select(verdicts).where(verdicts.c.file_id == file_id).order_by(verdicts.c.time.desc()).limit(1)
+        row = self._connection.execute(query).first()
+        return None if row is None else Case(*row)
+
+    def standing(self, root_ids: Iterable[int]) -> list[Case]:
+        """Return the verdicts that still hold on files of these roots: flagged, and still there."""
+        query = (
+            sa.select(verdicts)
+            .join(files, files.c.id == verdicts.c.file_id)
+            .where(verdicts.c.state == "done", files.c.state == "duplicate", files.c.root_id.in_(list(root_ids)))
+            .order_by(verdicts.c.time, verdicts.c.id)
+        )
+        return [Case(*row) for row in self._connection.execute(query)]
+
+    def quarantined(self) -> list[Case]:
+        """Return the verdicts on what lies in quarantine."""
+        query = sa.select(verdicts).where(*_QUARANTINED).order_by(verdicts.c.time, verdicts.c.id)
+        return [Case(*row) for row in self._connection.execute(query)]
+
+    def quarantined_count(self) -> int:
+        query = sa.select(sa.func.count()).select_from(verdicts).where(*_QUARANTINED)
+        return int(self._connection.scalar(query) or 0)
+
+    def unlogged(self) -> list[Case]:
+        """Return the verdicts whose last event the duplicates log does not hold yet."""
+        query = (
+            sa.select(verdicts)
+            .where(verdicts.c.state.not_in(("pending", "restoring")), verdicts.c.state != verdicts.c.logged)
+            .order_by(verdicts.c.time)
+        )
+        return [Case(*row) for row in self._connection.execute(query)]
+
+    def put_back(self, root: bytes, path: bytes, sha256: str) -> bool:
+        """True if a person restored, or is just restoring, these bytes to this path: they are not judged again."""
+        query = sa.select(verdicts.c.id).where(
+            verdicts.c.root == root,
+            verdicts.c.sha256 == sha256,
+            verdicts.c.state.in_(("restoring", "restored")),
+            (verdicts.c.path == path) | (verdicts.c.restored_to == path),
+        )
+        return self._connection.scalar(query.limit(1)) is not None
+
+    def dismiss(self, sha256: str, other: str, time: str) -> None:
+        """Remember that two contents are no duplicates of each other."""
+        one, two = sorted((sha256, other))
+        self._connection.execute(insert(dismissals).values(one=one, other=two, time=time).on_conflict_do_nothing())
+
+    def dismissed(self, sha256: str, other: str) -> bool:
+        one, two = sorted((sha256, other))
+        query = sa.select(dismissals.c.time).where(dismissals.c.one == one, dismissals.c.other == two)
+        return self._connection.scalar(query) is not None
+
+    def dismissals(self) -> list[tuple[str, str, str]]:
+        """Return (sha256, other sha256, time) of everything that was dismissed."""
+        return [(row.one, row.other, row.time) for row in self._connection.execute(sa.select(dismissals))]

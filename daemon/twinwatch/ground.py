@@ -1,0 +1,37 @@
+"""A watched root as judgement sees it: where it is, what may be done there, and what is there just now."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from twinwatch.phrases import show_path
+from twinwatch.quarantine import Quarantine
+from twinwatch.reader import Identity, look_beneath
+from twinwatch.workers import Place
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """One watched root. `quarantine` is None where nothing may be moved, and `why_not` says why."""
+
+    path: Path
+    folder: tuple[int, int]
+    protect: bool
+    quarantine: Quarantine | None = None
+    why_not: str = ""
+
+    def place(self, path: bytes) -> Place:
+        return Place(self.path, self.folder, path)
+
+    def look(self, path: bytes) -> Identity | None:
+        """Return what is at a path beneath the root, None where nothing can be seen there."""
+        try:
+            return look_beneath(self.path, path)
+        except OSError:
+            return None
+
+    def show(self, path: bytes) -> str:
+        """Return a path beneath the root as a person reads it."""
+        return show_path(os.fsencode(self.path) + b"/" + path)

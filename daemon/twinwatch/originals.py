@@ -1,0 +1,153 @@
+"""Whose copy is this? Looks for a living original: the same bytes first, then near pictures whose pixels line up.
+
+It finds out and decides nothing; what follows from the finding is `policy`'s to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from twinwatch.bundle import Bundle
+from twinwatch.catalog import Catalog, Content, File
+from twinwatch.config import Limits
+from twinwatch.errors import UnreadableError
+from twinwatch.ground import Ground
+from twinwatch.index import Index
+from twinwatch.policy import Kind
+from twinwatch.verify import Evidence
+from twinwatch.workers import Align, Changing, Nominee, OutOfTime, Place, Proof, Vanished, WorkerLost, Workers
+
+NOMINEES = 20
+
+_log = structlog.get_logger("twinwatch")
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """A living file that a newcomer is a copy of, and what ties the two; for equal bytes the kind says it all."""
+
+    file: File
+    content: Content
+    kind: Kind
+    distance: float | None = None
+    cluster: int | None = None
+    evidence: Evidence | None = None
+
+
+class NewcomerLostError(Exception):
+    """The newcomer changed or vanished while evidence was sought."""
+
+
+class Originals:
+    """Searches the catalogue and the index. `look_again` takes a root and a path in it that should settle anew.
+
+    `younger` holds what the last search came upon and passed over, as it came after the newcomer.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        bundle: Bundle,
+        workers: Workers,
+        limits: Limits,
+        grounds: Mapping[int, Ground],
+        look_again: Callable[[Path, bytes], None],
+    ) -> None:
+        self._catalog = catalog
+        self._bundle = bundle
+        self._workers = workers
+        self._limits = limits
+        self._grounds = grounds
+        self._look_again = look_again
+        self._passed_over: frozenset[int] = frozenset()
+        self.younger: list[File] = []
+
+    def find(
+        self,
+        newcomer: File,
+        place: Place,
+        content: Content,
+        embedding: NDArray[np.float32] | None,
+        index: Index,
+        but: frozenset[int] = frozenset(),
+    ) -> Original | None:
+        """Return the original of a newcomer with its content and embedding, float32 [256], or None.
+
+        No file in `but` (ids) is one. Raises NewcomerLostError where the newcomer is no longer what was embedded, and
+        OSError where it cannot be told now.
+        """
+        self._passed_over, self.younger = but, []
+        twin = next(self._living(content, newcomer, content), None)
+        if twin is not None:
+            return Original(twin, content, "exact")
+        if content.blank or embedding is None:
+            return None
+        nominees = self._nominees(newcomer, content, embedding, index)
+        proof = self._proof(newcomer, place, content, nominees) if nominees else None
+        return None if proof is None else replace(nominees[proof.number], evidence=proof.evidence)
+
+    def _nominees(
+        self, newcomer: File, content: Content, embedding: NDArray[np.float32], index: Index
+    ) -> list[Original]:
+        """Return the nearest contents with one living file each; those that are copies themselves come last."""
+        found = []
+        for match in index.query(embedding, self._bundle.manifest.nomination_radius, NOMINEES + 1):
+            other = None if match.key == content.id else self._catalog.content(match.key)
+            if other is None:
+                continue
+            living = (file for file in self._living(other, newcomer, content) if not self._refers(file, content))
+            original = next(living, None)
+            if original is not None:
+                found.append(Original(original, other, "near", match.distance, match.cluster))
+        found.sort(key=lambda nominee: (nominee.file.state == "duplicate", nominee.distance))
+        return found[:NOMINEES]
+
+    def _refers(self, file: File, content: Content) -> bool:
+        """True for a copy of what a person said a content is no copy of; to follow it would say the same again."""
+        case = None if file.state == "kept" else self._catalog.cases.latest_of(file.id)
+        return case is not None and self._catalog.cases.dismissed(content.sha256, case.original_sha256)
+
+    def _living(self, content: Content, newcomer: File, newcomer_content: Content) -> Iterator[File]:
+        """Yield the files that hold a content, are still what was judged, and were not dismissed as its original."""
+        if self._catalog.cases.dismissed(newcomer_content.sha256, content.sha256):
+            return
+        for original in self._catalog.originals(content.id, but=newcomer.id):
+            ground = self._grounds.get(original.root_id)
+            if ground is None:
+                continue
+            there = ground.look(original.path)
+            if there is None or not there.same_bytes_as(original.identity):
+                self._look_again(ground.path, original.path)
+            elif (there.device, there.inode) == (newcomer.identity.device, newcomer.identity.inode):
+                continue
+            elif original.id in self._passed_over:
+                self.younger.append(original)
+            else:
+                yield original
+
+    def _proof(self, newcomer: File, place: Place, content: Content, nominees: list[Original]) -> Proof | None:
+        """Let a worker look for evidence, at the nominees in their order."""
+        task = Align(
+            Nominee(place, content.sha256),
+            tuple(
+                Nominee(self._grounds[nominee.file.root_id].place(nominee.file.path), nominee.content.sha256)
+                for nominee in nominees
+            ),
+            self._bundle.manifest.evidence_level,
+            self._limits.max_file_mb << 20,
+            self._limits.max_megapixels,
+            self._limits.decode_seconds / 2,
+        )
+        try:
+            return self._workers.align(task)
+        except (Vanished, Changing):
+            raise NewcomerLostError from None
+        except (WorkerLost, OutOfTime, UnreadableError) as error:
+            _log.warning("no evidence", path=self._grounds[newcomer.root_id].show(newcomer.path), why=str(error))
+            return None

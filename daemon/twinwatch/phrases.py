@@ -1,0 +1,26 @@
+"""How messages say numbers, users and paths. It decides nothing and looks up nothing but names of accounts."""
+
+from __future__ import annotations
+
+import os
+import pwd
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return `1 folder`, `2 folders`; `plural` is for nouns that take more than an s."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def user_name(uid: int | None = None) -> str:
+    """Return the name of a user, of the one who runs this if none is given; `uid 995` where the number has no name."""
+    number = os.geteuid() if uid is None else uid
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"uid {number}"
+
+
+def show_path(path: bytes) -> str:
+    """A path as text that cannot forge a line or a terminal: undecodable and control characters are escaped."""
+    text = path.decode("utf-8", "backslashreplace")
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)

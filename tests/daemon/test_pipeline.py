@@ -1,0 +1,310 @@
+"""One file's way, with real pictures, catalogue, encoder and evidence; decoders run in here, and fail on cue."""
+
+import io
+import shutil
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from paint import paint
+
+from twinwatch import pipeline as module
+from twinwatch import removal
+from twinwatch.bundle import Bundle, load_bundle
+from twinwatch.catalog import Catalog, File, Root
+from twinwatch.config import Limits
+from twinwatch.encoder import Encoder
+from twinwatch.errors import LostThreadError, StorageError, UnreadableError
+from twinwatch.ground import Ground
+from twinwatch.index import Index
+from twinwatch.pipeline import Pipeline
+from twinwatch.quarantine import Quarantine
+from twinwatch.reader import Identity
+from twinwatch.scanner import folder_of
+from twinwatch.workers import Align, Changing, Inspect, Inspection, Proof, WorkerKilled
+
+
+class Decoders:
+    """In place of Workers: fails for a path as often as told, and waits where told."""
+
+    def __init__(self) -> None:
+        self.failures: dict[bytes, list[BaseException]] = defaultdict(list)
+        self.held: dict[bytes, threading.Event] = {}
+        self.evidence_failures: list[BaseException] = []
+
+    def inspect(self, task: Inspect) -> Future[Inspection]:
+        future: Future[Inspection] = Future()
+        threading.Thread(target=self._answer, args=(task, future)).start()
+        return future
+
+    def _answer(self, task: Inspect, future: Future[Inspection]) -> None:
+        if task.place.path in self.held:
+            self.held[task.place.path].wait(20)
+        failures = self.failures[task.place.path]
+        if failures:
+            future.set_exception(failures.pop())
+            return
+        try:
+            future.set_result(task.run())
+        except Exception as error:  # noqa: BLE001  what a worker would hand on
+            future.set_exception(error)
+
+    def align(self, task: Align) -> Proof | None:
+        if self.evidence_failures:
+            raise self.evidence_failures.pop()
+        return task.run()
+
+    def require_startable(self) -> None:
+        pass
+
+
+@dataclass
+class Bench:
+    share: Path
+    catalog: Catalog
+    root: Root
+    grounds: dict[int, Ground]
+    decoders: Decoders
+    pipeline: Pipeline
+    looked_again: list[tuple[bytes, int]] = field(default_factory=list)
+    arrivals: int = 0
+
+    def put(self, name: str, data: bytes | None = None) -> None:
+        """Write a file if there are bytes, and queue it as the intake would."""
+        if data is not None:
+            (self.share / name).write_bytes(data)
+        self.arrivals += 1
+        seen = Identity.of((self.share / name).stat())
+        self.catalog.enqueue(self.root.id, name.encode(), seen, False, self.arrivals, "waiting")
+        self.catalog.commit()
+
+    def file(self, name: str) -> File:
+        file = self.catalog.file_at(self.root.id, name.encode())
+        assert file is not None
+        return file
+
+    def until(self, what: Callable[[], Any], patience_s: float = 20) -> None:
+        until_s = time.monotonic() + patience_s
+        while not what():
+            assert time.monotonic() < until_s, "waited in vain"
+            self.pipeline.feed(self.catalog)
+            time.sleep(0.01)
+
+    def settle(self) -> None:
+        self.until(lambda: self.catalog.waiting_count() == 0 and self.pipeline.in_flight() == 0)
+
+    def states(self) -> dict[str, str]:
+        return {name.decode(): file.state for name, file in self.catalog.files_in(self.root.id, b"").items()}
+
+
+@pytest.fixture(scope="module")
+def trained(bundle: Path) -> tuple[Bundle, Encoder]:
+    loaded = load_bundle(bundle)
+    return loaded, Encoder(loaded, "cpu")
+
+
+@pytest.fixture
+def bench(tmp_path: Path, trained: tuple[Bundle, Encoder], monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    monkeypatch.setattr(module, "RETRY_S", 0.01)
+    monkeypatch.setattr(module, "OVERTAKE_S", 0.2)
+    share, path = tmp_path / "share", tmp_path / "catalog.db"
+    share.mkdir()
+    catalog = Catalog(path)
+    root = catalog.add_root(share, folder_of(share), 0)
+    catalog.commit()
+    grounds = {root.id: Ground(share, root.folder, protect=False)}
+    decoders, looked_again = Decoders(), list[tuple[bytes, int]]()
+
+    def look_again(_root: Path, name: bytes) -> None:
+        other = Catalog(path)  # sees what is committed only
+        file = other.file_at(root.id, name)
+        looked_again.append((name, 0 if file is None else file.identity.mtime_ns))
+        other.close()
+
+    made = Pipeline(path, *trained, decoders, Limits(), grounds, look_again, None, threading.Event())  # type: ignore[arg-type]
+    yield Bench(share, catalog, root, grounds, decoders, made, looked_again)
+    made.stop()
+    catalog.close()
+
+
+def data(seed: int, side: int = 320, kind: str = "PNG", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    paint(seed).resize((side, side * 3 // 4)).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+# Order
+
+
+@pytest.mark.parametrize("smaller", [False, True], ids=["exact", "near"])
+def test_who_comes_first_is_the_original_though_it_is_slow_to_read(bench: Bench, smaller: bool) -> None:
+    bench.decoders.held[b"slow.png"] = slow = threading.Event()
+    bench.put("slow.png", data(1))
+    bench.put("quick.png", data(1, 240 if smaller else 320))
+    bench.put("other.png", data(2))
+    bench.until(lambda: bench.states() == {"slow.png": "new", "quick.png": "kept", "other.png": "kept"}, 5)
+    slow.set()
+    bench.settle()
+    assert bench.states() == {"slow.png": "kept", "quick.png": "duplicate", "other.png": "kept"}
+    (case,) = bench.catalog.cases.all()
+    assert (case.path, case.original_path) == (b"quick.png", b"slow.png")
+
+
+# Faults
+
+
+def test_a_file_whose_decoder_was_killed_is_tried_again(bench: Bench) -> None:
+    bench.decoders.failures[b"a.png"] = [WorkerKilled("killed")] * (module.MOST_KILLS - 1)
+    bench.put("a.png", data(1))
+    bench.settle()
+    assert bench.states() == {"a.png": "kept"}
+
+
+def test_a_file_whose_decoder_is_always_killed_waits_for_the_next_scan(bench: Bench) -> None:
+    bench.decoders.failures[b"a.png"] = [WorkerKilled("killed")] * module.MOST_KILLS
+    bench.put("a.png", data(1))
+    bench.settle()
+    assert bench.states() == {"a.png": "unreadable"}
+    assert bench.file("a.png").identity != Identity.of((bench.share / "a.png").stat())
+    bench.put("a.png")
+    bench.settle()
+    assert bench.states() == {"a.png": "kept"}
+
+
+def test_a_copy_is_found_though_the_process_that_looks_for_evidence_is_killed(bench: Bench) -> None:
+    bench.put("a.png", data(1))
+    bench.settle()
+    bench.decoders.evidence_failures = [WorkerKilled("killed")]
+    bench.put("b.png", data(1, 240))
+    bench.settle()
+    assert bench.states()["b.png"] == "duplicate"
+
+
+def test_what_changes_while_it_is_read_is_looked_at_again_once_that_is_committed(bench: Bench) -> None:
+    bench.decoders.failures[b"a.png"] = [Changing()]
+    bench.put("a.png", data(1))
+    bench.settle()
+    assert bench.looked_again == [(b"a.png", -1)]
+
+
+def test_what_could_not_be_read_for_a_while_is_what_it_was(bench: Bench) -> None:
+    bench.put("a.png", data(1))
+    bench.settle()
+    bench.put("copy.png", data(1))
+    bench.settle()
+    bench.decoders.failures[b"a.png"] = [UnreadableError("Permission denied")]
+    bench.put("a.png")
+    bench.settle()
+    assert bench.states() == {"a.png": "unreadable", "copy.png": "duplicate"}
+    bench.put("a.png")
+    bench.settle()
+    assert bench.states() == {"a.png": "kept", "copy.png": "duplicate"}
+
+
+def test_a_catalogue_that_cannot_be_written_is_tried_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.put("a.png", data(1))
+    bench.settle()
+    refusals, set_file = [1, 1], Catalog.set_file
+
+    def refuse(catalog: Catalog, file_id: int, **values: Any) -> None:
+        if refusals:
+            refusals.pop()
+            raise StorageError("locked")
+        set_file(catalog, file_id, **values)
+
+    monkeypatch.setattr(Catalog, "set_file", refuse)
+    (bench.share / "a.png").unlink()
+    bench.pipeline.forget([bench.file("a.png")])
+    bench.until(lambda: bench.states() == {})
+    refusals[:] = [1, 1]
+    bench.put("b.png", data(2))
+    bench.settle()
+    assert bench.states() == {"b.png": "kept"}
+    bench.pipeline.require_well()
+
+
+def test_a_thread_that_ends_is_told_and_hangs_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    for thread in ("_refit", "_embed"):
+        monkeypatch.setattr(bench.pipeline, thread, lambda *_: 1 / 0)
+    bench.put("a.png", data(1))
+    bench.until(lambda: not bench.pipeline.alive())
+    with pytest.raises(LostThreadError, match=r"thread has ended.*ZeroDivisionError"):
+        bench.pipeline.require_well()
+    started_s = time.monotonic()
+    bench.pipeline.stop()
+    assert time.monotonic() - started_s < 5
+
+
+def test_an_original_that_is_closed_to_the_daemon_switches_nothing_off(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quarantine = Quarantine(bench.share)
+    quarantine.prepare()
+    bench.grounds[bench.root.id] = Ground(bench.share, bench.root.folder, False, quarantine)
+    bench.put("a.png", data(1))
+    bench.settle()
+
+    def refuse(*_: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(removal, "open_beneath", refuse)
+    bench.put("copy.png", data(1))
+    bench.settle()
+    assert bench.states() == {"a.png": "kept", "copy.png": "duplicate"}
+    assert [root.latched for root in bench.catalog.roots()] == [None]
+    monkeypatch.undo()
+    bench.put("second.png", data(1))
+    bench.settle()
+    assert not (bench.share / "second.png").exists()
+
+
+# What is a copy
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"), [("TIFF", {"compression": "tiff_lzw"}), ("GIF", {}), ("WEBP", {"lossless": True})]
+)
+def test_what_has_several_pages_is_a_copy_by_equal_bytes_only(bench: Bench, kind: str, options: Any) -> None:
+    for number in (1, 2):
+        pages = [paint(10 * number + page, 320, 240) for page in range(2)]
+        bench.put(f"{number}", data(1, kind=kind, save_all=True, append_images=pages, **options))
+    bench.put("cover", data(1))
+    bench.settle()
+    assert set(bench.states().values()) == {"kept"}
+    shutil.copy(bench.share / "2", bench.share / "same")
+    bench.put("same")
+    bench.settle()
+    assert bench.states()["same"] == "duplicate"
+
+
+def test_a_dismissed_content_is_no_copy_of_a_copy_either(bench: Bench) -> None:
+    bench.put("original.png", data(1))
+    bench.put("small.png", data(1, 240))
+    bench.settle()
+    (case,) = bench.catalog.cases.all()
+    bench.catalog.cases.set(case.id, state="restored")
+    bench.catalog.set_file(bench.file("small.png").id, state="restored")
+    bench.catalog.cases.dismiss(case.original_sha256, case.original_sha256, "2026-01-01T00:00:00.000Z")
+    bench.put("again.png", data(1))
+    bench.settle()
+    assert bench.states()["again.png"] == "kept"
+
+
+def test_what_came_after_the_clusters_were_made_anew_is_found(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = [True]
+    monkeypatch.setattr(Index, "outgrown", lambda index: bool(len(index) == 30 and asked and asked.pop()))
+    for number in range(30):
+        bench.put(f"{number}.png", data(number))
+    bench.settle()
+    bench.until(lambda: not asked and bench.pipeline._reclustering is None)
+    bench.put("new.png", data(99))
+    bench.settle()
+    bench.put("copy.png", data(99, 240))
+    bench.settle()
+    assert bench.states()["copy.png"] == "duplicate"

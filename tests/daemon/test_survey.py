@@ -1,0 +1,87 @@
+"""One pass over folders ends, also where a daemon would wait for better times."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from twinwatch import survey
+from twinwatch.bundle import Bundle
+from twinwatch.catalog import Catalog
+from twinwatch.config import Limits
+from twinwatch.encoder import Encoder
+from twinwatch.errors import StorageError, TwinwatchError
+
+
+class Waiting:
+    """A pipeline that tries the same files again and again, and workers that do nothing."""
+
+    judged = 0
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def feed(self, _catalog: Catalog) -> int:
+        return 1
+
+    def idle(self) -> bool:
+        return False
+
+    def require_well(self) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture(autouse=True)
+def waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(survey, "Pipeline", Waiting)
+    monkeypatch.setattr(survey, "Workers", Waiting)
+    monkeypatch.setattr(survey, "_PROBE_S", 0.05)
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    album = tmp_path / "album"
+    album.mkdir()
+    (album / "a.jpg").write_bytes(b"a picture")
+    return album
+
+
+def look_through(album: Path, progress: Any) -> None:
+    catalog_path = album.parent / "catalog.db"
+    survey.survey([album], catalog_path, cast(Bundle, None), cast(Encoder, None), Limits(), progress)
+
+
+@pytest.mark.parametrize("put_another", [False, True])
+@pytest.mark.timeout(20)
+def test_a_folder_that_goes_away_ends_it(album: Path, put_another: bool) -> None:
+    gone = threading.Event()
+
+    def rename(_judged: int, _total: int) -> None:
+        if not gone.is_set():
+            album.rename(album.with_name("elsewhere"))
+            if put_another:
+                album.mkdir()
+            gone.set()
+
+    with pytest.raises(TwinwatchError, match="went away while it was looked at; bring it back, scan again") as caught:
+        look_through(album, rename)
+    assert str(album) in str(caught.value)
+    assert caught.value.exit_code == 1
+
+
+@pytest.mark.timeout(20)
+def test_a_disk_that_fills_ends_it(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_catalog: Catalog) -> None:
+        raise StorageError("the disk is full")
+
+    with pytest.raises(StorageError, match="the disk is full"):
+        look_through(album, lambda _judged, _total: monkeypatch.setattr(Catalog, "commit", refuse))
