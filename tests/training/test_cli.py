@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from twinwatch.bundle import load_bundle
-from twinwatch_training.edits import EDITS
+from twinwatch_training.edits import ALL_EDITS
 from twinwatch_training.model import embedder
 from twinwatch_training.presets import preset
 from twinwatch_training.train import load_fitted
@@ -35,7 +35,7 @@ def test_the_bundle_is_one_the_daemon_takes(finished: Any) -> None:
     manifest = bundle.manifest
     assert bundle.centroids.shape == (20, 256)
     assert (manifest.preset, manifest.unit_norm, bundle.input_size) == ("seed", False, (32, 32))
-    assert set(manifest.error_rate.edit_recall) == set(EDITS)
+    assert set(manifest.error_rate.edit_recall) == set(ALL_EDITS)
     assert (manifest.training["pictures"], manifest.training["held_out_pictures"]) == (70, 10)
     assert manifest.error_rate.library_pictures == 10
     assert manifest.training["epochs"] == 1
@@ -74,7 +74,7 @@ def test_the_report_has_every_picture_and_the_page_shows_them(finished: Any) -> 
         with Image.open(folder / name) as picture:
             assert min(picture.size) > 200
     assert "broken.jpg" in page
-    assert all(name in page for name in EDITS)
+    assert all(name in page for name in ALL_EDITS)
 
 
 def test_each_step_is_a_command_too(finished: Any, tmp_path: Path, train: Train) -> None:
@@ -102,9 +102,30 @@ def test_a_bundle_is_evaluated_on_any_folder(finished: Any, tmp_path: Path, trai
     assert done.returncode == 0, done.stderr
     assert "rotate_180" in done.stdout
     numbers = json.loads((tmp_path / "numbers.json").read_text())
-    assert set(numbers["recall"]) == set(EDITS)
+    assert set(numbers["recall"]) == set(ALL_EDITS)
     assert numbers["false_alarm_rate"] <= 0.1
     assert (numbers["library_pictures"], numbers["new_pictures"]) == (15, 15)
+
+
+def test_with_evidence_the_edited_are_found_and_strangers_are_left_alone(
+    finished: Any, tmp_path: Path, train: Train, fill: Fill
+) -> None:
+    other = fill(tmp_path / "other", 24)
+    done = train("evaluate", other, "--bundle", finished.out, "--evidence", 2, "--json", tmp_path / "numbers.json")
+    assert done.returncode == 0, done.stderr
+    assert "0 of 12 new pictures accused" in done.stdout
+    judged = json.loads((tmp_path / "numbers.json").read_text())["with_evidence"]
+    assert (judged["edited_pictures"], judged["library_pictures"], judged["new_pictures"]) == (2, 12, 12)
+    assert judged["accused"] == [] and judged["misnamed"] == 0
+    assert judged["recall"]["half"] == judged["recall"]["png"] == 1
+
+
+def test_a_target_that_cannot_be_written_is_refused_before_the_work(
+    finished: Any, tmp_path: Path, train: Train
+) -> None:
+    done = train("evaluate", tmp_path, "--bundle", finished.out, "--json", tmp_path / "none" / "numbers.json")
+    assert done.returncode == 2
+    assert "there is no folder" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_too_few_pictures_are_refused_with_what_is_needed(tmp_path: Path, train: Train, fill: Fill) -> None:

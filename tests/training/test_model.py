@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from twinwatch_training.model import AutoEncoder, Exported, embedder
-from twinwatch_training.presets import DEFAULT, SEED, Views
+from twinwatch_training.presets import COPY, DEFAULT, SEED
 from twinwatch_training.train import info_nce
 from twinwatch_training.views import make_views, orientations
 
@@ -72,17 +74,17 @@ def test_orientations_are_the_eight_of_the_square() -> None:
 
 def test_views_are_pictures_and_follow_their_generator() -> None:
     pictures = torch.rand(16, 3, 64, 64)
-    views = make_views(pictures, Views(), torch.Generator().manual_seed(1))
+    views = make_views(pictures, COPY, torch.Generator().manual_seed(1))
     assert views.shape == pictures.shape
     assert views.min() >= 0 and views.max() <= 1
-    assert torch.equal(views, make_views(pictures, Views(), torch.Generator().manual_seed(1)))
-    assert not torch.equal(views, make_views(pictures, Views(), torch.Generator().manual_seed(2)))
+    assert torch.equal(views, make_views(pictures, COPY, torch.Generator().manual_seed(1)))
+    assert not torch.equal(views, make_views(pictures, COPY, torch.Generator().manual_seed(2)))
 
 
 def test_views_without_any_change_are_one_of_the_eight_orientations() -> None:
-    still = Views(
-        scale=(1, 1), stretch=0, shift=0, turn_degrees=0, plain_share=1, blur_share=0, brightness=(1, 1),
-        contrast=(1, 1), tint=0, grey_share=0, bar_share=0, noise_share=0,
+    still = replace(
+        COPY, scale=(1, 1), stretch=0, shift=0, turn_degrees=0, plain_share=1, blur_share=0, brightness=(1, 1),
+        contrast=(1, 1), gamma=(1, 1), tint=0, grey_share=0, bar_share=0, sticker_share=0, noise_share=0,
     )  # fmt: skip
     pictures = torch.rand(32, 3, 16, 16)
     views = make_views(pictures, still, torch.Generator().manual_seed(0))

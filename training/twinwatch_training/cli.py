@@ -19,9 +19,11 @@ from rich.table import Table
 
 from twinwatch.bundle import load_bundle, locate
 from twinwatch.errors import ConfigError, TwinwatchError
-from twinwatch_training.evaluate import Evaluation, save_evaluation
+from twinwatch_training.detect import Detection
+from twinwatch_training.edits import EDITS, HARD_EDITS, OTHER_EDITS
+from twinwatch_training.evaluate import Evaluation, mean_recall, save_evaluation
 from twinwatch_training.presets import preset
-from twinwatch_training.steps import Steps, evaluate_bundle
+from twinwatch_training.steps import Steps, detect_with, evaluate_bundle
 from twinwatch_training.train import EpochLoss, choose_device
 
 STEPS = ("all", "fit", "cluster", "calibrate", "evaluate", "export", "report")
@@ -40,6 +42,7 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda")]
 Epochs = Annotated[int | None, typer.Option("--epochs", min=1, help="in place of the preset's number")]
 BundleName = Annotated[str | None, typer.Option("--bundle", help="a bundle's folder, or the name of a shipped one")]
 FalseAlarms = Annotated[float, typer.Option("--fa", min=0.0, max=0.5, help="share of new pictures wrongly accused")]
+Edited = Annotated[int, typer.Option("--evidence", min=0, help="how many pictures to edit and judge with evidence")]
 Json = Annotated[Path | None, typer.Option("--json", help="also write the numbers to this file")]
 
 app = typer.Typer(
@@ -116,23 +119,33 @@ def evaluate_command(
     bundle: BundleName = None,
     false_alarms: FalseAlarms = FALSE_ALARMS,
     json_out: Json = None,
+    edited: Edited = 0,
     seed: Seed = 0,
     out: OptionalOut = None,
     work: Work = None,
     device: Device = "auto",
 ) -> None:
-    """Recall per edit: of a run on its held-out pictures, or with DIR and --bundle of a bundle on any pictures."""
+    """Recall per edit: of a run on its held-out pictures, or with DIR and --bundle of a bundle on any pictures.
+
+    With --evidence N also what the daemon would find of all edits of N pictures, and whom it would accuse.
+    """
     if folder is None and bundle is None:
         with _screen(_work(out, work)) as screen:
+            _refuse_no_folder(json_out)
+            if edited:
+                raise ConfigError("--evidence needs a folder and --bundle")
             evaluation = screen.evaluate(screen.steps(device), false_alarms)
-            _write_json(evaluation, json_out)
+            _write_json(evaluation, None, json_out)
         return
     with _screen(Path()) as screen:
+        _refuse_no_folder(json_out)
         if folder is None or bundle is None:
             raise ConfigError("give both a folder and --bundle, or neither and --out or --work")
-        evaluation = evaluate_bundle(load_bundle(locate(bundle)), folder, false_alarms, seed, screen.progress)
-        screen.show(evaluation, f"{bundle} on {folder}")
-        _write_json(evaluation, json_out)
+        loaded = load_bundle(locate(bundle))
+        evaluation = evaluate_bundle(loaded, folder, false_alarms, seed, screen.progress)
+        detection = detect_with(loaded, folder, edited, seed, screen.progress) if edited else None
+        screen.show(evaluation, f"{bundle} on {folder}", detection)
+        _write_json(evaluation, detection, json_out)
 
 
 @app.command("export")
@@ -227,20 +240,20 @@ class _Screen:
         self.progress("report", 1, 1)
         self._say(f"report in {page}")
 
-    def show(self, evaluation: Evaluation, title: str) -> None:
+    def show(self, evaluation: Evaluation, title: str, detection: Detection | None = None) -> None:
         self._say(
             f"recall by distance alone, {title}: threshold {evaluation.threshold:.4f}, within which "
             f"{evaluation.false_alarm_rate:.1%} of {evaluation.new_pictures} new pictures have a stranger, "
             f"in a library of {evaluation.library_pictures}"
         )
-        table = Table()
-        table.add_column("edit")
-        table.add_column("recall %", justify="right")
-        for name, share in evaluation.recall.items():
-            table.add_row(name, f"{100 * share:.1f}")
-        table.add_section()
-        table.add_row("mean", f"{100 * evaluation.mean_recall:.1f}")
-        self._bars.console.print(table)
+        self._bars.console.print(_recall_table(evaluation, detection))
+        if detection is not None:
+            self._say(
+                f"with evidence: {len(detection.accused)} of {detection.new_pictures} new pictures accused, "
+                f"{detection.misnamed} copies called copies of another picture"
+            )
+            for accusation in detection.accused:
+                self._say(f"accused, look whether it is a copy: {accusation.new} of {accusation.original}")
 
     def _say(self, line: str) -> None:
         # Paths may hold what rich would take for markup.
@@ -278,9 +291,33 @@ def _refuse_foreign(out: Path) -> None:
         raise ConfigError(f"{out} exists and is not a bundle; name another --out")
 
 
-def _write_json(evaluation: Evaluation, path: Path | None) -> None:
+def _recall_table(evaluation: Evaluation, detection: Detection | None) -> Table:
+    """Recall by edit in percent, by distance alone and as the daemon finds them; means after each kind of edit."""
+    table = Table()
+    table.add_column("edit")
+    columns = [evaluation.recall] + ([detection.recall] if detection else [])
+    for heading in ("distance alone %", "with evidence %")[: len(columns)]:
+        table.add_column(heading, justify="right")
+    for title, edits in (("mean", EDITS), ("mean of the harder", HARD_EDITS), ("", OTHER_EDITS)):
+        for name in edits:
+            table.add_row(name, *(f"{100 * recall[name]:.1f}" for recall in columns))
+        table.add_section()
+        if title:
+            table.add_row(title, *(f"{100 * mean_recall(recall, edits):.1f}" for recall in columns))
+            table.add_section()
+    return table
+
+
+def _refuse_no_folder(json_out: Path | None) -> None:
+    """Better before minutes of measuring than after."""
+    if json_out is not None and not json_out.absolute().parent.is_dir():
+        raise ConfigError(f"--json {json_out}: there is no folder {json_out.absolute().parent}")
+
+
+def _write_json(evaluation: Evaluation, detection: Detection | None, path: Path | None) -> None:
     if path is not None:
-        save_evaluation(evaluation, path)
+        further = {} if detection is None else {"with_evidence": detection.summary()}
+        save_evaluation(evaluation, path, **further)
 
 
 def _mean(shares: dict[str, float]) -> float:

@@ -6,6 +6,7 @@ Distance alone decides here; what the daemon does with evidence on top is measur
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from twinwatch.errors import ConfigError
 from twinwatch_training.calibrate import pairwise
+from twinwatch_training.edits import EDITS, HARD_EDITS
 from twinwatch_training.model import Embed
 
 
@@ -30,8 +32,13 @@ class Evaluation:
 
     @property
     def mean_recall(self) -> float:
-        """The mean over all edits, each weighing alike."""
-        return float(np.mean(list(self.recall.values())))
+        """The mean over the edits that every copy detector should find, each weighing alike."""
+        return mean_recall(self.recall, EDITS)
+
+    @property
+    def hard_recall(self) -> float:
+        """The mean over the harder edits."""
+        return mean_recall(self.recall, HARD_EDITS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +47,11 @@ class Halves:
 
     library: NDArray[np.int64]
     new: NDArray[np.int64]
+
+
+def mean_recall(recall: Mapping[str, float], edits: Iterable[str]) -> float:
+    """The mean over `edits`, each weighing alike."""
+    return float(np.mean([recall[name] for name in edits]))
 
 
 def halve(count: int, seed: int) -> Halves:
@@ -71,10 +83,12 @@ def evaluate(
     return Evaluation(accused, threshold, len(library), len(new), recall)
 
 
-def onnx_embedder(model: Path | bytes, batch: int = 256) -> Embed:
-    """Return a function that embeds with ONNX Runtime on the CPU, as the daemon does."""
+def onnx_embedder(model: Path | bytes, batch: int = 256, threads: int = 0) -> Embed:
+    """Return a function that embeds with ONNX Runtime on the CPU, as the daemon does; 0 threads means all cores."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(
-        model if isinstance(model, bytes) else str(model), providers=["CPUExecutionProvider"]
+        model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"]
     )
 
     def embed(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -84,9 +98,10 @@ def onnx_embedder(model: Path | bytes, batch: int = 256) -> Embed:
     return embed
 
 
-def save_evaluation(evaluation: Evaluation, path: Path) -> None:
-    """Write the numbers as JSON."""
-    values = asdict(evaluation) | {"mean_recall": evaluation.mean_recall}
+def save_evaluation(evaluation: Evaluation, path: Path, **further: object) -> None:
+    """Write the numbers as JSON, and what else was measured."""
+    values = asdict(evaluation) | {"mean_recall": evaluation.mean_recall, "hard_recall": evaluation.hard_recall}
+    values |= further
     path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
@@ -96,5 +111,5 @@ def load_evaluation(work: Path) -> Evaluation:
     if not path.exists():
         raise ConfigError(f"{path} is missing; run `twinwatch-train evaluate --work {work}` first")
     values = json.loads(path.read_text(encoding="utf-8"))
-    del values["mean_recall"]
+    del values["mean_recall"], values["hard_recall"]
     return Evaluation(**values)

@@ -25,23 +25,44 @@ class Conv:
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """How far a training view may stray from its picture. Shares are of the picture's side, levels of 0..1."""
+    """How far a training view may stray from its picture. Shares are of the picture's side, levels of 0..1.
 
-    scale: tuple[float, float] = (0.7, 1.25)  # below 1 shows a border, above 1 is a crop
-    stretch: float = 0.1  # one side against the other, as a crop to another aspect does
-    shift: float = 0.25  # of the side, each way
-    turn_degrees: float = 8.0  # on top of the eight orientations; past 15 strangers start to look alike
-    plain_share: float = 0.25  # of views that keep their frame, so that exact copies stay exact
-    blur_sigma: float = 0.03  # of the side; 0.025 is the stronger blur of the catalogue
-    blur_share: float = 0.4
-    brightness: tuple[float, float] = (0.7, 1.4)
-    contrast: tuple[float, float] = (0.6, 1.5)
-    tint: float = 0.06  # each colour against the others
-    grey_share: float = 0.2
-    bar_share: float = 0.3  # a caption bar along one of the four sides
-    bar: tuple[float, float] = (0.05, 0.2)
-    noise_share: float = 0.4
-    noise: float = 0.05
+    Every view is also turned to any of the eight orientations.
+    """
+
+    scale: tuple[float, float]  # below 1 shows a border, above 1 is a crop
+    stretch: float  # log of one side against the other, as a crop or a border to another aspect does
+    shift: float  # of the side, each way
+    turn_degrees: float  # on top of the eight orientations
+    plain_share: float  # of views that keep their frame, so that exact copies stay exact
+    blur_sigma: float  # of the side
+    blur_share: float
+    brightness: tuple[float, float]
+    contrast: tuple[float, float]
+    gamma: tuple[float, float]
+    tint: float  # each colour against the others
+    grey_share: float
+    bar_share: float  # a caption bar along one of the four sides
+    bar: tuple[float, float]
+    sticker_share: float  # something laid over the picture, plain or a piece of another one
+    sticker: tuple[float, float]  # its radius
+    noise_share: float
+    noise: float
+
+
+STANDS = Views(
+    scale=(0.9, 1.15), stretch=0.04, shift=0.06, turn_degrees=2, plain_share=0.6, blur_sigma=0.01, blur_share=0.3,
+    brightness=(0.9, 1.12), contrast=(0.9, 1.15), gamma=(0.9, 1.1), tint=0.03, grey_share=0.05,
+    bar_share=0.1, bar=(0.05, 0.12), sticker_share=0.0, sticker=(0.05, 0.1), noise_share=0.3, noise=0.02,
+)  # fmt: skip
+"""The picture as it may stand in a library: hardly changed."""
+
+COPY = Views(
+    scale=(0.6, 2.1), stretch=0.2, shift=0.25, turn_degrees=18, plain_share=0.2, blur_sigma=0.055, blur_share=0.4,
+    brightness=(0.45, 1.7), contrast=(0.55, 1.6), gamma=(0.5, 2.0), tint=0.25, grey_share=0.3,
+    bar_share=0.3, bar=(0.05, 0.2), sticker_share=0.2, sticker=(0.08, 0.3), noise_share=0.3, noise=0.06,
+)  # fmt: skip
+"""What people make of it: somewhat beyond the hardest edit that is to be found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +74,7 @@ class Preset:
     convs: tuple[Conv, ...]
     head: Literal["flatten", "gem"]  # the last map as it is, or GeM-pooled, linear to 256 and unit norm
     leak: float  # slope of the leaky ReLU below zero; 0 is a plain ReLU
-    views: Views | None  # None: reconstruction alone
+    views: tuple[Views, Views] | None  # of the standing picture and of its copy; None: reconstruction alone
     temperature: float  # of InfoNCE; 0.03 to 0.1 work, lower looks harder at near strangers
     reconstruction_weight: float  # next to InfoNCE
     epochs: int
@@ -105,10 +126,10 @@ DEFAULT = Preset(
     convs=(Conv(24, 5, 2), Conv(48, 3, 2), Conv(48, 3), Conv(96, 3, 2), Conv(96, 3), Conv(192, 3)),
     head="gem",
     leak=0.0,
-    views=Views(),
+    views=(STANDS, COPY),
     temperature=0.05,
     reconstruction_weight=2.0,
-    epochs=28,
+    epochs=48,
     batch=384,
     learning_rate=2e-3,
     decay="cosine",

@@ -17,6 +17,7 @@ from twinwatch.errors import ConfigError
 from twinwatch_training.calibrate import Calibration, Distances, calibrate, load_distances, measure, save_distances
 from twinwatch_training.cluster import Clusters, cluster, load_clusters, save_clusters
 from twinwatch_training.data import Pictures, Progress, Split, load_pictures, split, spread
+from twinwatch_training.detect import Detection, detect
 from twinwatch_training.edits import edited_copies
 from twinwatch_training.evaluate import (
     Evaluation,
@@ -153,6 +154,15 @@ class Steps:
     @property
     def _embed(self) -> Embed:
         return embedder(self.fitted.model.to(self._device), self._device)
+
+
+def detect_with(bundle: Bundle, folder: Path, edited: int, seed: int, progress: Progress) -> Detection:
+    """Let a bundle and the evidence judge a folder: edits of `edited` pictures of one half, and all of the other."""
+    pictures = load_pictures(folder, bundle.manifest.input_width, progress, at_least=_MIN_EVALUATED)
+    halves = halve(len(pictures), seed)
+    library, new = ([pictures.paths[row] for row in rows] for rows in (halves.library, halves.new))
+    rows = spread(np.arange(len(library)), edited)
+    return detect(bundle, library, new, rows.tolist(), progress)
 
 
 def evaluate_bundle(bundle: Bundle, folder: Path, false_alarms: float, seed: int, progress: Progress) -> Evaluation:

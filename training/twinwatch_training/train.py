@@ -143,7 +143,7 @@ def _loss(model: AutoEncoder, preset: Preset, pixels: Tensor, generator: torch.G
         loss = functional.binary_cross_entropy(restored, pixels)
         return loss, loss
     with torch.no_grad():
-        views = torch.cat([make_views(pixels, preset.views, generator) for _ in range(2)])  # [2B, 3, S, S]
+        views = torch.cat([make_views(pixels, each, generator) for each in preset.views])  # [2B, 3, S, S]
         views = views.contiguous(memory_format=torch.channels_last)
     with torch.autocast(pixels.device.type, torch.bfloat16, enabled=preset.bfloat16 and _has_bfloat16(pixels.device)):
         embeddings = model.encode(views)  # [2B, 256]

@@ -29,6 +29,7 @@ def make_views(pictures: Tensor, views: Views, generator: torch.Generator) -> Te
     out = _frame(pictures, views, chance)
     out = _colour(out, views, chance)
     out = _bar(out, views, chance)
+    out = _sticker(out, views, chance)
     out = _blur(out, views, chance)
     sigma = chance.between(0, views.noise) * chance.happens(views.noise_share)  # [N]
     noise = torch.randn(out.shape, generator=generator, device=out.device)
@@ -61,7 +62,7 @@ def _frame(pictures: Tensor, views: Views, chance: _Chance) -> Tensor:
     """One affine map for orientation, scale, stretch, turn and shift; outside the picture a fill."""
     moves = 1 - chance.happens(views.plain_share)  # [N]
     scale = torch.exp(chance.between(math.log(views.scale[0]), math.log(views.scale[1])) * moves)
-    stretch = torch.exp(chance.between(-views.stretch, views.stretch) * moves)
+    stretch = torch.exp(chance.between(-views.stretch, views.stretch) * moves * chance.happens(0.5))
     turn = chance.between(-1, 1) * math.radians(views.turn_degrees) * moves * chance.happens(0.5)
     turn = turn + torch.floor(chance.between(0, 4)) * (math.pi / 2)
     mirror = 1 - 2 * chance.happens(0.5)
@@ -82,9 +83,10 @@ def _colour(pictures: Tensor, views: Views, chance: _Chance) -> Tensor:
     contrast = _column(chance.between(*views.contrast))
     changes = _column(chance.happens(0.7))
     tint = torch.stack([chance.between(-views.tint, views.tint) for _ in range(3)], dim=1)[:, :, None, None]
+    gamma = torch.exp(chance.between(math.log(views.gamma[0]), math.log(views.gamma[1])) * chance.happens(0.5))
     mean = pictures.mean(dim=(1, 2, 3), keepdim=True)  # [N, 1, 1, 1]
-    changed = ((pictures - mean) * contrast + mean) * (brightness + tint)
-    out = torch.lerp(pictures, changed, changes).clamp(0, 1)
+    changed = ((pictures - mean) * contrast + mean) * (brightness + tint * _column(chance.happens(0.5)))
+    out = torch.lerp(pictures, changed, changes).clamp(1e-4, 1) ** _column(gamma)
     weights = torch.tensor([0.299, 0.587, 0.114], device=pictures.device)[None, :, None, None]  # ITU-R 601, as Pillow
     grey = (out * weights).sum(dim=1, keepdim=True).expand_as(out)
     return torch.lerp(out, grey, _column(chance.happens(views.grey_share)))
@@ -100,6 +102,22 @@ def _bar(pictures: Tensor, views: Views, chance: _Chance) -> Tensor:
     columns = (near & (edge == 2)) | (far & (edge == 3))
     covered = rows[:, None, :, None] | columns[:, None, None, :]  # [N, 1, S, S]
     return torch.where(covered, chance.fill(), pictures)
+
+
+def _sticker(pictures: Tensor, views: Views, chance: _Chance) -> Tensor:
+    """An ellipse or a box over the picture, filled with a colour or with what the next picture shows there."""
+    side = pictures.shape[2]
+    place = (torch.arange(side, device=pictures.device) + 0.5)[None, :] / side  # [1, S]
+    across, down = (
+        ((place - chance.between(0.15, 0.85)[:, None]) / chance.between(*views.sticker)[:, None]).square()  # [N, S]
+        for _ in range(2)
+    )
+    round_ = _column(chance.happens(0.5))[:, 0]  # [N, 1, 1]
+    ellipse = down[:, :, None] + across[:, None, :]  # [N, S, S]
+    box = torch.maximum(down[:, :, None], across[:, None, :])
+    covered = (torch.where(round_ > 0, ellipse, box) < 1) & (_column(chance.happens(views.sticker_share))[:, 0] > 0)
+    shown = torch.where(_column(chance.happens(0.5)) > 0, pictures.roll(1, dims=0), chance.fill())
+    return torch.where(covered[:, None], shown, pictures)
 
 
 def _blur(pictures: Tensor, views: Views, chance: _Chance) -> Tensor:
