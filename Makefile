@@ -10,6 +10,9 @@ VENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
+# A folder that only looks like a virtual environment must not lead pip into the system's Python.
+export PIP_REQUIRE_VIRTUALENV := 1
+
 .PHONY: run test training bench lint clean
 
 run: $(VENV)/.run
@@ -31,20 +34,23 @@ bench: $(VENV)/.run
 	PYTHONPATH=examples $(BIN)/python benchmarks/scan.py
 
 clean:
-	rm -rf $(VENV) example
+	@# Renamed first: what a deletion that is cut short leaves is not taken for a virtual environment.
+	rm -rf $(VENV).old
+	if test -e $(VENV); then mv $(VENV) $(VENV).old; fi
+	rm -rf $(VENV).old example
 
-$(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+$(VENV)/pyvenv.cfg:
+	$(PYTHON) -m venv --clear $(VENV)
 
-$(VENV)/.run: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/.run: pyproject.toml constraints.txt $(VENV)/pyvenv.cfg
 	$(PIP) -e .
 	touch $@
 
-$(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/.test: pyproject.toml constraints.txt $(VENV)/pyvenv.cfg
 	$(PIP) -e '.[training,dev]'
 	touch $@ $(VENV)/.run $(VENV)/.training
 
-$(VENV)/.training: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/.training: pyproject.toml constraints.txt $(VENV)/pyvenv.cfg
 	$(PIP) -e '.[training]'
 	touch $@ $(VENV)/.run
 

@@ -21,14 +21,20 @@ DROPIN := $(DESTDIR)/etc/systemd/system/twinwatch.service.d/cuda.conf
 CONFIG := $(DESTDIR)/etc/twinwatch/config.yaml
 ROTATE := $(DESTDIR)/etc/logrotate.d/twinwatch
 
+# There while systemd runs the system.
+BOOTED ?= /run/systemd/system
 # True where the files just laid out are those of the running system.
-LIVE := test -z "$(DESTDIR)" && test -d /run/systemd/system
+LIVE := test -z "$(DESTDIR)" && test -d "$(BOOTED)"
 
 .PHONY: install install-app install-files uninstall
 
 install: install-app install-files
 	@if $(LIVE); then \
 		systemd-sysusers "$(SYSUSERS)" && systemd-tmpfiles --create "$(TMPFILES)" && systemctl daemon-reload; \
+	elif test -z "$(DESTDIR)"; then \
+		echo "systemd does not run here, so the user twinwatch and its folders were not made. To make them:"; \
+		echo "  sudo systemd-sysusers $(SYSUSERS)"; \
+		echo "  sudo systemd-tmpfiles --create $(TMPFILES)"; \
 	fi
 	@echo "Installed: $(APP), $(LINK) and twinwatch.service. What to do next:"
 	@echo "  1. name the folders to watch in $(CONFIG)"
