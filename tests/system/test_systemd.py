@@ -89,7 +89,7 @@ def test_the_daemon_keeps_systemd_informed_and_works_without_any_capability(site
         talk.until("READY=1")
         assert talk.heard[-1].splitlines()[1].startswith("STATUS=")
         talk.until("WATCHDOG=1")
-        assert any(message.startswith("STATUS=0 pictures known") for message in talk.heard)
+        assert talk.until("STATUS=0 pictures known, 0 waiting")
 
         paint(1).save(site.share / "first.jpg")
         wait_for(lambda: site.settled().get("kept") == 1)
