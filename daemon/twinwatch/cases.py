@@ -110,6 +110,13 @@ class Cases:
         )
         return [Case(*row) for row in self._connection.execute(query)]
 
+    def claim_line(self, case: Case) -> bool:
+        """Mark the last event of a verdict as logged; False if somebody else has, or it is no longer the last."""
+        claim = sa.update(verdicts).where(
+            verdicts.c.id == case.id, verdicts.c.state == case.state, verdicts.c.logged == case.logged
+        )
+        return self._connection.execute(claim.values(logged=case.state)).rowcount == 1
+
     def put_back(self, root: bytes, path: bytes, sha256: str) -> bool:
         """True if a person restored, or is just restoring, these bytes to this path: they are not judged again."""
         query = sa.select(verdicts.c.id).where(

@@ -11,7 +11,7 @@ from pathlib import Path
 from twinwatch.cases import Case
 from twinwatch.catalog import Catalog, Root
 from twinwatch.config import Settings
-from twinwatch.duplog import DuplicatesLog, entry_of, now
+from twinwatch.duplog import DuplicatesLog, now, write_unlogged
 from twinwatch.errors import CatalogError, ConfigError, QuarantineError, StorageError
 from twinwatch.quarantine import Quarantine, Record
 from twinwatch.recovery import note_restored, reconcile
@@ -125,7 +125,7 @@ def dismiss(settings: Settings, catalog: Catalog, wanted: str) -> tuple[Case, Re
         catalog.set_file(file.id, state="kept")
     catalog.cases.set(case.id, state="dismissed", event_at=dismissed_at)
     catalog.commit()
-    return case, restoration, _log_now(settings, catalog, case.id)
+    return case, restoration, _log_now(settings, catalog)
 
 
 def resume(settings: Settings, catalog: Catalog, path: Path | None) -> list[tuple[str, str]]:
@@ -269,7 +269,7 @@ def _note(settings: Settings, catalog: Catalog, path: Path, case: Case, record: 
         return f"not yet noted in the catalogue: {error}"
     except StorageError as error:
         return _unremembered(catalog, error)
-    return _log_now(settings, catalog, case.id)
+    return _log_now(settings, catalog)
 
 
 def _unremembered(catalog: Catalog, error: StorageError) -> str:
@@ -277,38 +277,19 @@ def _unremembered(catalog: Catalog, error: StorageError) -> str:
     return f"this could not be remembered, so a daemon that runs may move the file again: {error}"
 
 
-def _log_now(settings: Settings, catalog: Catalog, case_id: str) -> str:
-    """Write the line for a case's last event; return why that is left to the daemon, or an empty string."""
-    case = catalog.cases.get(case_id)
-    assert case is not None  # it was read a moment ago
-    # Noted as logged first, so that a daemon that runs beside does not write the same line.
-    trouble = _set_logged(catalog, case, case.state)
-    if trouble:
-        return trouble
+def _log_now(settings: Settings, catalog: Catalog) -> str:
+    """Write the lines that are due; return why that is left to the daemon, or an empty string."""
     try:
-        _append(settings.duplicates_log, case)
+        log = DuplicatesLog(settings.duplicates_log)
+        try:
+            write_unlogged(catalog, log)
+        finally:
+            log.close()
     except OSError as error:
-        why = f"the duplicates log cannot be written, the daemon does it later: {error.strerror}"
-        return _set_logged(catalog, case, case.logged) or why
-    return ""
-
-
-def _set_logged(catalog: Catalog, case: Case, logged: str) -> str:
-    try:
-        catalog.cases.set(case.id, logged=logged)
-        catalog.commit()
+        return f"the duplicates log cannot be written, the daemon does it later: {error.strerror}"
     except StorageError as error:
-        catalog.rollback()
         return f"not in the duplicates log: {error}"
     return ""
-
-
-def _append(path: Path, case: Case) -> None:
-    log = DuplicatesLog(path)
-    try:
-        log.append(entry_of(case))
-    finally:
-        log.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,24 +6,23 @@ import base64
 import errno
 import json
 import os
-import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from twinwatch.cases import Case
 from twinwatch.catalog import Catalog
+from twinwatch.errors import StorageError
 from twinwatch.phrases import show_path
 
 _TAIL_BYTES = 4 << 20
 
 
 class DuplicatesLog:
-    """Appends to the log at `path`. `reopen` follows a rotation. Who reads what is to be written holds `turn`."""
+    """Appends to the log at `path`. `reopen` follows a rotation."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.turn = threading.Lock()
         self._fd = self._open()
 
     def append(self, entry: dict[str, Any]) -> None:
@@ -100,17 +99,21 @@ def entry_of(case: Case) -> dict[str, Any]:
 
 
 def write_unlogged(catalog: Catalog, log: DuplicatesLog, after_crash: bool = False) -> None:
-    """Append every verdict that the log does not hold yet; two threads never append the same one.
+    """Append every verdict that the log does not hold yet; no two threads or processes append the same one.
 
-    Raises OSError, StorageError; the rest then waits for the next call.
+    Raises OSError, StorageError, with the catalogue rolled back; the rest then waits for the next call.
     """
-    with log.turn:
+    try:
         for case in catalog.cases.unlogged():
-            entry = entry_of(case)
-            if not (after_crash and log.holds(case.id, entry["event"])):
-                log.append(entry)
-            catalog.cases.set(case.id, logged=case.state)
+            # Holds the catalogue's write lock until the commit, so whoever comes second finds the line written.
+            if catalog.cases.claim_line(case):
+                entry = entry_of(case)
+                if not (after_crash and log.holds(case.id, entry["event"])):
+                    log.append(entry)
             catalog.commit()
+    except (OSError, StorageError):
+        catalog.rollback()
+        raise
 
 
 def now() -> str:

@@ -300,7 +300,6 @@ class Pipeline:
             try:
                 write_unlogged(judge.catalog, self.log)
             except (OSError, StorageError) as error:
-                judge.catalog.rollback()
                 _log.error("the duplicates log cannot be written, trying again", why=str(error))
 
     def _refit(self, judge: Judge) -> None:

@@ -191,7 +191,6 @@ class Shift:
         try:
             write_unlogged(self.catalog, self.log, after_crash)
         except (OSError, StorageError) as error:
-            self.catalog.rollback()
             trouble = str(error)
         if trouble and trouble != self._log_trouble:
             _log.error("the duplicates log cannot be written, trying again", why=trouble)

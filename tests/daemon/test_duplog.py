@@ -3,7 +3,9 @@
 import base64
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -68,6 +70,25 @@ def test_two_writers_never_mix_their_lines(log: DuplicatesLog, path: Path) -> No
         (log, other)[number % 2].append({"id": str(number)})
     other.close()
     assert [entry["id"] for entry in entries(path)] == [str(number) for number in range(20)]
+
+
+def test_two_at_work_write_each_verdict_once(tmp_path: Path, path: Path, catalog: Catalog) -> None:
+    for number in range(300):
+        catalog.cases.add(replace(CASE, id=f"{number:032}"))
+    catalog.commit()
+
+    def write() -> None:
+        mine, log = Catalog(tmp_path / "catalog.db"), DuplicatesLog(path)
+        start.wait()
+        write_unlogged(mine, log)
+        log.close()
+        mine.close()
+
+    start = threading.Barrier(4)
+    with ThreadPoolExecutor(4) as pool:
+        for writer in [pool.submit(write) for _ in range(4)]:
+            writer.result()
+    assert sorted(entry["id"] for entry in entries(path)) == [f"{number:032}" for number in range(300)]
 
 
 def test_what_is_there_is_kept(path: Path) -> None:
