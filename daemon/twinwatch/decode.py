@@ -19,6 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from twinwatch.errors import UnreadableError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "HEIF", "AVIF", "JPEG2000")
+MAX_MEGAPIXELS = 300.0  # more are refused, unless the configuration says otherwise
 SUFFIXES = (
     "jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff",
     "heic", "heif", "avif", "jp2", "j2k", "jpf", "jpx",

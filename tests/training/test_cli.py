@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from twinwatch.bundle import load_bundle
-from twinwatch_training.edits import ALL_EDITS
+from twinwatch.edits import ALL_EDITS
 from twinwatch_training.model import embedder
 from twinwatch_training.presets import preset
 from twinwatch_training.train import load_fitted

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
+from twinwatch.edits import ALL_EDITS
 from twinwatch.errors import ConfigError
 from twinwatch_training.calibrate import Distances, calibrate, load_distances, measure, pairwise, save_distances
 from twinwatch_training.cluster import cluster
-from twinwatch_training.data import load_pictures, split
+from twinwatch_training.data import edited_copies, load_pictures, split
 from twinwatch_training.evaluate import evaluate, halve, mean_recall
 from twinwatch_training.presets import preset
 
@@ -138,3 +140,12 @@ def test_halves_are_disjoint_and_seeded() -> None:
 def test_an_unknown_preset_is_refused_with_those_that_exist() -> None:
     with pytest.raises(ConfigError, match="seed, default"):
         preset("best")
+
+
+def test_edited_copies_are_decoded_to_the_side_asked_for(tmp_path: Path, fill: Callable[[Path, int], Path]) -> None:
+    paths = sorted(fill(tmp_path / "data", 3).rglob("*.*g"))
+    copies = edited_copies(paths, 32, lambda *_: None)
+    assert list(copies) == list(ALL_EDITS)
+    assert all(pixels.shape == (3, 32, 32, 3) for pixels in copies.values())
+    mirrored = np.asarray(Image.open(paths[0]).convert("RGB").resize((32, 32), Image.Resampling.BILINEAR))[:, ::-1]
+    assert np.abs(copies["mirror"][0].astype(int) - mirrored).mean() < 4

@@ -18,9 +18,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from twinwatch.bundle import load_bundle, locate
+from twinwatch.edits import EDITS, HARD_EDITS, OTHER_EDITS
 from twinwatch.errors import ConfigError, TwinwatchError
 from twinwatch_training.detect import Detection
-from twinwatch_training.edits import EDITS, HARD_EDITS, OTHER_EDITS
 from twinwatch_training.evaluate import Evaluation, mean_recall, save_evaluation
 from twinwatch_training.presets import preset
 from twinwatch_training.steps import Steps, detect_with, evaluate_bundle

@@ -17,12 +17,12 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from twinwatch.decode import SUFFIXES, decode_exact
+from twinwatch.decode import MAX_MEGAPIXELS, SUFFIXES, decode_exact
+from twinwatch.edits import ALL_EDITS, edited_bytes
 from twinwatch.errors import ConfigError, UnreadableError
 
 T = TypeVar("T")
 
-MAX_MEGAPIXELS = 300.0
 MIN_PICTURES = 50
 HELD_OUT_SHARE = 0.05
 MIN_HELD_OUT = 10
@@ -109,6 +109,20 @@ def split(count: int, seed: int) -> Split:
 def spread(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     """At most `count` of `rows`, evenly spread, so that every folder of the data has its share."""
     return rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(np.int64)]
+
+
+def edited_copies(paths: Sequence[Path], side: int, progress: Progress) -> dict[str, NDArray[np.uint8]]:
+    """Edit every picture every way and decode the result as the daemon would: uint8 [N, side, side, 3] by edit."""
+
+    def copies(path: Path) -> list[NDArray[np.uint8]]:
+        return [decode_exact(data, (side, side), MAX_MEGAPIXELS).pixels for data in edited_bytes(path)]
+
+    out = np.empty((len(ALL_EDITS), len(paths), side, side, 3), dtype=np.uint8)
+    with in_threads(copies, paths) as all_made:
+        for row, made in enumerate(all_made):
+            out[:, row] = made
+            progress("edit held-out pictures", row + 1, len(paths))
+    return dict(zip(ALL_EDITS, out, strict=True))
 
 
 @contextmanager

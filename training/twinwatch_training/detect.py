@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinwatch.bundle import Bundle
-from twinwatch.decode import decode_exact, decode_fit
+from twinwatch.decode import MAX_MEGAPIXELS, decode_exact, decode_fit
+from twinwatch.edits import ALL_EDITS, EDITS, HARD_EDITS, edited_bytes
 from twinwatch.evidence.view import View
 from twinwatch.verify import EVIDENCE_SIDE, compare
 from twinwatch_training.calibrate import NOMINEES, pairwise
-from twinwatch_training.data import MAX_MEGAPIXELS, Progress
-from twinwatch_training.edits import ALL_EDITS, EDITS, HARD_EDITS, edited_bytes
+from twinwatch_training.data import Progress
 from twinwatch_training.evaluate import mean_recall, onnx_embedder
 
 _KEPT_VIEWS = 64

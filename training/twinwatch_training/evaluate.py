@@ -14,9 +14,9 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from twinwatch.edits import EDITS, HARD_EDITS
 from twinwatch.errors import ConfigError
 from twinwatch_training.calibrate import pairwise
-from twinwatch_training.edits import EDITS, HARD_EDITS
 from twinwatch_training.model import Embed
 
 

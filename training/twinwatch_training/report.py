@@ -19,11 +19,11 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from twinwatch.bundle import Bundle
-from twinwatch.decode import decode_exact, decode_fit
+from twinwatch.decode import MAX_MEGAPIXELS, decode_exact, decode_fit
+from twinwatch.edits import edit_file
 from twinwatch_training.calibrate import Calibration, Distances
 from twinwatch_training.cluster import Clusters
-from twinwatch_training.data import MAX_MEGAPIXELS, Pictures, Split, spread
-from twinwatch_training.edits import edit_file
+from twinwatch_training.data import Pictures, Split, spread
 from twinwatch_training.evaluate import Evaluation
 from twinwatch_training.model import to_float
 from twinwatch_training.presets import preset

@@ -16,9 +16,8 @@ from twinwatch.bundle import Bundle, load_bundle
 from twinwatch.errors import ConfigError
 from twinwatch_training.calibrate import Calibration, Distances, calibrate, load_distances, measure, save_distances
 from twinwatch_training.cluster import Clusters, cluster, load_clusters, save_clusters
-from twinwatch_training.data import Pictures, Progress, Split, load_pictures, split, spread
+from twinwatch_training.data import Pictures, Progress, Split, edited_copies, load_pictures, split, spread
 from twinwatch_training.detect import Detection, detect
-from twinwatch_training.edits import edited_copies
 from twinwatch_training.evaluate import (
     Evaluation,
     evaluate,

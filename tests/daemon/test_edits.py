@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 
-from twinwatch_training.edits import ALL_EDITS, EDITS, HARD_EDITS, SEED_EDITS, edited_copies
+from twinwatch.edits import ALL_EDITS, EDITS, HARD_EDITS, SEED_EDITS
 
 Texture = Callable[..., NDArray[np.uint8]]
 
@@ -66,12 +64,3 @@ def test_colour(texture: Texture) -> None:
     assert EDITS["brighter_25"](pixels).mean() > pixels.mean() * 1.1
     assert EDITS["contrast_30"](pixels).std() > pixels.std() * 1.1
     assert EDITS["blur_2.5"](pixels).std() < EDITS["blur_1"](pixels).std() < pixels.std()
-
-
-def test_edited_copies_are_decoded_to_the_side_asked_for(tmp_path: Path, fill: Callable[[Path, int], Path]) -> None:
-    paths = sorted(fill(tmp_path / "data", 3).rglob("*.*g"))
-    copies = edited_copies(paths, 32, lambda *_: None)
-    assert list(copies) == list(ALL_EDITS)
-    assert all(pixels.shape == (3, 32, 32, 3) for pixels in copies.values())
-    mirrored = np.asarray(Image.open(paths[0]).convert("RGB").resize((32, 32), Image.Resampling.BILINEAR))[:, ::-1]
-    assert np.abs(copies["mirror"][0].astype(int) - mirrored).mean() < 4

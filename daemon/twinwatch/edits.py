@@ -1,6 +1,6 @@
 """The catalogue of edits that make a known copy: full pictures in, full pictures out, no chance involved.
 
-For measuring, never for learning from; training views are in `views`.
+For measuring only: calibration and the leaderboard share it, the encoder never learns from it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import io
 import math
 import random
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
-from twinwatch.decode import decode_exact, decode_fit
-from twinwatch_training.data import MAX_MEGAPIXELS, Progress, in_threads
+from twinwatch.decode import MAX_MEGAPIXELS, decode_fit
 
 Edit = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 """uint8 [H, W, 3] RGB -> uint8 [H', W', 3], at least one pixel a side."""
@@ -277,20 +276,6 @@ def edited_bytes(path: Path) -> Iterator[bytes]:
     full = _full(path)
     for edit in ALL_EDITS.values():
         yield _saved(edit(full))
-
-
-def edited_copies(paths: Sequence[Path], side: int, progress: Progress) -> dict[str, NDArray[np.uint8]]:
-    """Edit every picture every way and decode the result as the daemon would: uint8 [N, side, side, 3] by edit."""
-
-    def copies(path: Path) -> list[NDArray[np.uint8]]:
-        return [decode_exact(data, (side, side), MAX_MEGAPIXELS).pixels for data in edited_bytes(path)]
-
-    out = np.empty((len(ALL_EDITS), len(paths), side, side, 3), dtype=np.uint8)
-    with in_threads(copies, paths) as all_made:
-        for row, made in enumerate(all_made):
-            out[:, row] = made
-            progress("edit held-out pictures", row + 1, len(paths))
-    return dict(zip(ALL_EDITS, out, strict=True))
 
 
 def _full(path: Path) -> NDArray[np.uint8]:
