@@ -96,15 +96,28 @@ def test_each_step_is_a_command_too(finished: Any, tmp_path: Path, train: Train)
     assert (tmp_path / "bundle.report" / "index.html").exists()
 
 
-def test_a_bundle_is_evaluated_on_any_folder(finished: Any, tmp_path: Path, train: Train, fill: Fill) -> None:
+def test_a_bundle_is_evaluated_on_any_folder_against_others(
+    finished: Any, tmp_path: Path, train: Train, fill: Fill
+) -> None:
     other = fill(tmp_path / "other", 30)
-    done = train("evaluate", other, "--bundle", finished.out, "--fa", 0.1, "--json", tmp_path / "numbers.json")
+    drawn, numbers_file = tmp_path / "board.png", tmp_path / "numbers.json"
+    done = train(
+        "evaluate", other, "--bundle", finished.out, "--fa", 0.1, "--evidence", 0, "--against", "phash, seed",
+        "--json", numbers_file, "--picture", drawn,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "rotate_180" in done.stdout
-    numbers = json.loads((tmp_path / "numbers.json").read_text())
+    assert "rotate_180" in done.stdout and "balanced accuracy" in done.stdout
+    numbers = json.loads(numbers_file.read_text())
     assert set(numbers["recall"]) == set(ALL_EDITS)
-    assert numbers["false_alarm_rate"] <= 0.1
+    assert list(numbers["standings"]) == ["twinwatch", "phash", "seed"]
+    for each in numbers["standings"].values():
+        assert each["evaluation"]["false_alarm_rate"] <= 0.1
+        assert each["pairs"]["balanced_accuracy"] >= 0.5
+    assert numbers["standings"]["phash"]["evaluation"]["recall"]["png"] == 1
     assert (numbers["library_pictures"], numbers["new_pictures"]) == (15, 15)
+    for path in (drawn, tmp_path / "board-pair.png"):
+        with Image.open(path) as picture:
+            assert min(picture.size) > 200
 
 
 def test_with_evidence_the_edited_are_found_and_strangers_are_left_alone(
@@ -146,7 +159,9 @@ def test_too_few_pictures_are_refused_with_what_is_needed(tmp_path: Path, train:
         (["{data}", "--out", "{out}", "--device", "tpu"], "choose auto, cpu or cuda"),
         (["{data}", "--out", "{data}"], "is not a bundle"),
         (["cluster"], "name the run"),
-        (["evaluate", "{data}"], "give both a folder and --bundle"),
+        (["evaluate", "--against", "phash", "--out", "{out}"], "need a folder of pictures"),
+        (["evaluate", "{data}", "--against", "phash,magic"], "no method 'magic'; choose from phash, pdq, seed"),
+        (["evaluate", "{data}", "--picture", "{missing}/board.png"], "there is no folder"),
         (["evaluate", "{data}", "--bundle", "{missing}"], "bundle.json is missing"),
     ],
 )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
+import imagehash
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -16,7 +18,11 @@ from twinwatch_training.calibrate import Distances, calibrate, load_distances, m
 from twinwatch_training.cluster import cluster
 from twinwatch_training.data import edited_copies, load_pictures, split
 from twinwatch_training.evaluate import evaluate, halve, mean_recall
+from twinwatch_training.leaderboard import best_split
+from twinwatch_training.peers import peers
 from twinwatch_training.presets import preset
+
+Texture = Callable[..., NDArray[np.uint8]]
 
 
 def silent(task: str, done: int, total: int, /) -> None:
@@ -118,15 +124,16 @@ def test_distances_are_kept(tmp_path: Path) -> None:
 
 
 def test_recall_at_a_false_alarm_rate() -> None:
-    library = points((0, 0), (100, 0))
-    new = points(*((50, far) for far in range(10, 110, 10)))  # the nearest stranger of each lies past 50
-    edited = {"slight": points((0, 1), (100, 1)), "strong": points((0, 1), (100, 200))}
-    none = evaluate(first_values, library, new, edited, 0.0)
+    library = first_values(points((0, 0), (100, 0)))
+    # The nearest stranger of each lies past 50.
+    new = first_values(points(*((50, far) for far in range(10, 110, 10))))
+    edited = {"slight": first_values(points((0, 1), (100, 1))), "strong": first_values(points((0, 1), (100, 200)))}
+    none = evaluate(library, new, edited, 0.0)
     assert none.false_alarm_rate == 0
     assert none.threshold == pytest.approx(np.hypot(50, 10), abs=1e-3)
     assert none.recall == {"slight": 1.0, "strong": 0.5}
     assert mean_recall(none.recall, edited) == 0.75
-    fifth = evaluate(first_values, library, new, edited, 0.2)
+    fifth = evaluate(library, new, edited, 0.2)
     assert fifth.false_alarm_rate == pytest.approx(0.2)
     assert fifth.threshold > none.threshold
 
@@ -149,3 +156,18 @@ def test_edited_copies_are_decoded_to_the_side_asked_for(tmp_path: Path, fill: C
     assert all(pixels.shape == (3, 32, 32, 3) for pixels in copies.values())
     mirrored = np.asarray(Image.open(paths[0]).convert("RGB").resize((32, 32), Image.Resampling.BILINEAR))[:, ::-1]
     assert np.abs(copies["mirror"][0].astype(int) - mirrored).mean() < 4
+
+
+def test_the_best_split_of_pairs() -> None:
+    copies, strangers = np.array([1, 2, 3, 9], np.float32), np.array([4, 5, 6, 2], np.float32)
+    assert best_split(copies, strangers) == (0.75, 3.0, 0.75, 0.25)
+
+
+def test_a_hash_is_compared_by_the_bits_that_differ(texture: Texture) -> None:
+    stored = [io.BytesIO(), io.BytesIO()]
+    Image.fromarray(texture(1)).save(stored[0], "PNG")
+    Image.fromarray(texture(2)).save(stored[1], "PNG")
+    (method,) = peers(["phash"])
+    one, other = method.embed(np.stack([method.take(each.getvalue()) for each in stored]))
+    hashes = [imagehash.phash(Image.open(each)) for each in stored]
+    assert round(float(((one - other) ** 2).sum())) == hashes[0] - hashes[1] > 0

@@ -5,9 +5,10 @@ The only module here that prints or exits.
 
 from __future__ import annotations
 
+import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -17,13 +18,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from twinwatch import __version__
 from twinwatch.bundle import load_bundle, locate
 from twinwatch.edits import EDITS, HARD_EDITS, OTHER_EDITS
 from twinwatch.errors import ConfigError, TwinwatchError
-from twinwatch_training.detect import Detection
 from twinwatch_training.evaluate import Evaluation, mean_recall, save_evaluation
 from twinwatch_training.presets import preset
-from twinwatch_training.steps import Steps, detect_with, evaluate_bundle
+from twinwatch_training.steps import Measurement, Steps, measure_bundle
 from twinwatch_training.train import EpochLoss, choose_device
 
 STEPS = ("all", "fit", "cluster", "calibrate", "evaluate", "export", "report")
@@ -42,7 +43,13 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda")]
 Epochs = Annotated[int | None, typer.Option("--epochs", min=1, help="in place of the preset's number")]
 BundleName = Annotated[str | None, typer.Option("--bundle", help="a bundle's folder, or the name of a shipped one")]
 FalseAlarms = Annotated[float, typer.Option("--fa", min=0.0, max=0.5, help="share of new pictures wrongly accused")]
-Edited = Annotated[int, typer.Option("--evidence", min=0, help="how many pictures to edit and judge with evidence")]
+JUDGED = 20
+Edited = Annotated[
+    int | None,
+    typer.Option("--evidence", min=0, help=f"how many pictures to edit and judge with evidence, {JUDGED} if not given"),
+]
+Against = Annotated[str, typer.Option("--against", help="methods to stand beside: any of phash,pdq,seed")]
+Picture = Annotated[Path | None, typer.Option("--picture", help="also draw the table to this PNG, SVG or PDF file")]
 Json = Annotated[Path | None, typer.Option("--json", help="also write the numbers to this file")]
 
 app = typer.Typer(
@@ -55,9 +62,24 @@ app = typer.Typer(
 
 def main() -> None:
     """Entry point; `twinwatch-train DATA ...` is `twinwatch-train all DATA ...`."""
-    if len(sys.argv) > 1 and sys.argv[1] not in (*STEPS, "--help"):
+    if len(sys.argv) > 1 and sys.argv[1] not in (*STEPS, "--help", "--version"):
         sys.argv.insert(1, "all")
     app()
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"twinwatch-train {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command("all")
@@ -117,35 +139,42 @@ def evaluate_command(
     *,
     folder: Folder = None,
     bundle: BundleName = None,
+    against: Against = "",
+    edited: Edited = None,
     false_alarms: FalseAlarms = FALSE_ALARMS,
     json_out: Json = None,
-    edited: Edited = 0,
+    picture: Picture = None,
     seed: Seed = 0,
     out: OptionalOut = None,
     work: Work = None,
     device: Device = "auto",
 ) -> None:
-    """Recall per edit: of a run on its held-out pictures, or with DIR and --bundle of a bundle on any pictures.
+    """Recall per edit: of a run on its held-out pictures, or with DIR of a bundle on any pictures, against others.
 
-    With --evidence N also what the daemon would find of all edits of N pictures, and whom it would accuse.
+    With DIR also what the daemon would find of all edits of some pictures, with evidence, and whom it would accuse.
     """
-    if folder is None and bundle is None:
-        with _screen(_work(out, work)) as screen:
-            _refuse_no_folder(json_out)
-            if edited:
-                raise ConfigError("--evidence needs a folder and --bundle")
+    with _screen(Path() if folder else _work(out, work)) as screen:
+        for option, path in (("--json", json_out), ("--picture", picture)):
+            _refuse_no_folder(option, path)
+        if folder is None:
+            if bundle is not None or against or edited is not None or picture is not None:
+                raise ConfigError("--bundle, --against, --evidence and --picture need a folder of pictures: "
+                                  "twinwatch-train evaluate DIR")  # fmt: skip
             evaluation = screen.evaluate(screen.steps(device), false_alarms)
-            _write_json(evaluation, None, json_out)
-        return
-    with _screen(Path()) as screen:
-        _refuse_no_folder(json_out)
-        if folder is None or bundle is None:
-            raise ConfigError("give both a folder and --bundle, or neither and --out or --work")
-        loaded = load_bundle(locate(bundle))
-        evaluation = evaluate_bundle(loaded, folder, false_alarms, seed, screen.progress)
-        detection = detect_with(loaded, folder, edited, seed, screen.progress) if edited else None
-        screen.show(evaluation, f"{bundle} on {folder}", detection)
-        _write_json(evaluation, detection, json_out)
+            if json_out is not None:
+                save_evaluation(evaluation, json_out)
+            return
+        name = bundle or "default"
+        names = [each.strip() for each in against.split(",") if each.strip()]
+        measured = measure_bundle(
+            load_bundle(locate(name)), folder, names, JUDGED if edited is None else edited, false_alarms, seed,
+            screen.progress,
+        )  # fmt: skip
+        screen.show_leaderboard(measured, f"{name} on {folder}")
+        if json_out is not None:
+            json_out.write_text(json.dumps(measured.summary(), indent=2) + "\n", encoding="utf-8")
+        if picture is not None:
+            screen.drawn(measured.draw(picture))
 
 
 @app.command("export")
@@ -240,20 +269,47 @@ class _Screen:
         self.progress("report", 1, 1)
         self._say(f"report in {page}")
 
-    def show(self, evaluation: Evaluation, title: str, detection: Detection | None = None) -> None:
+    def show(self, evaluation: Evaluation, title: str) -> None:
         self._say(
             f"recall by distance alone, {title}: threshold {evaluation.threshold:.4f}, within which "
             f"{evaluation.false_alarm_rate:.1%} of {evaluation.new_pictures} new pictures have a stranger, "
             f"in a library of {evaluation.library_pictures}"
         )
-        self._bars.console.print(_recall_table(evaluation, detection))
+        self._bars.console.print(_recall_table({"distance alone %": evaluation.recall}))
+
+    def show_leaderboard(self, measured: Measurement, title: str) -> None:
+        first, detection = measured.standings[0], measured.detection
+        columns = {} if detection is None else {"with evidence": detection.recall}
+        columns |= {each.name: each.evaluation.recall for each in measured.standings}
+        self._say(
+            f"{title}: recall in %, by distance alone in a library of {first.evaluation.library_pictures} with as many "
+            f"of {first.evaluation.new_pictures} new pictures accused as the line below says"
+        )
+        table = _recall_table(columns)
+        rates = {each.name: f"{each.evaluation.false_alarm_rate:.2%}" for each in measured.standings}
+        if detection is not None:
+            rates["with evidence"] = f"{len(detection.accused) / detection.new_pictures:.2%}"
+        table.add_row("new pictures accused", *(rates[name] for name in columns))
+        self._bars.console.print(table)
+        for each in measured.standings:
+            pairs = each.pairs
+            self._say(
+                f"pairs, four edits: {each.name} balanced accuracy {pairs.balanced_accuracy:.1%} (recall "
+                f"{pairs.recall:.1%} at {pairs.false_alarm_rate:.1%} of pairs of strangers); "
+                f"{pairs.false_exact_rate:.1%} of new pictures at distance 0; "
+                f"a picture and its mirror image: {each.shown}"
+            )
         if detection is not None:
             self._say(
-                f"with evidence: {len(detection.accused)} of {detection.new_pictures} new pictures accused, "
-                f"{detection.misnamed} copies called copies of another picture"
+                f"with evidence: {detection.edited_pictures} pictures edited; {len(detection.accused)} of "
+                f"{detection.new_pictures} new pictures accused, {detection.misnamed} copies called copies of another"
             )
             for accusation in detection.accused:
                 self._say(f"accused, look whether it is a copy: {accusation.new} of {accusation.original}")
+
+    def drawn(self, paths: list[Path]) -> None:
+        for path in paths:
+            self._say(f"drawn: {path}")
 
     def _say(self, line: str) -> None:
         # Paths may hold what rich would take for markup.
@@ -291,33 +347,26 @@ def _refuse_foreign(out: Path) -> None:
         raise ConfigError(f"{out} exists and is not a bundle; name another --out")
 
 
-def _recall_table(evaluation: Evaluation, detection: Detection | None) -> Table:
-    """Recall by edit in percent, by distance alone and as the daemon finds them; means after each kind of edit."""
+def _recall_table(columns: Mapping[str, Mapping[str, float]]) -> Table:
+    """Recall by edit in percent, a column for each heading; means after each kind of edit."""
     table = Table()
     table.add_column("edit")
-    columns = [evaluation.recall] + ([detection.recall] if detection else [])
-    for heading in ("distance alone %", "with evidence %")[: len(columns)]:
+    for heading in columns:
         table.add_column(heading, justify="right")
     for title, edits in (("mean", EDITS), ("mean of the harder", HARD_EDITS), ("", OTHER_EDITS)):
         for name in edits:
-            table.add_row(name, *(f"{100 * recall[name]:.1f}" for recall in columns))
+            table.add_row(name, *(f"{100 * recall[name]:.1f}" for recall in columns.values()))
         table.add_section()
         if title:
-            table.add_row(title, *(f"{100 * mean_recall(recall, edits):.1f}" for recall in columns))
+            table.add_row(title, *(f"{100 * mean_recall(recall, edits):.1f}" for recall in columns.values()))
             table.add_section()
     return table
 
 
-def _refuse_no_folder(json_out: Path | None) -> None:
+def _refuse_no_folder(option: str, path: Path | None) -> None:
     """Better before minutes of measuring than after."""
-    if json_out is not None and not json_out.absolute().parent.is_dir():
-        raise ConfigError(f"--json {json_out}: there is no folder {json_out.absolute().parent}")
-
-
-def _write_json(evaluation: Evaluation, detection: Detection | None, path: Path | None) -> None:
-    if path is not None:
-        further = {} if detection is None else {"with_evidence": detection.summary()}
-        save_evaluation(evaluation, path, **further)
+    if path is not None and not path.absolute().parent.is_dir():
+        raise ConfigError(f"{option} {path}: there is no folder {path.absolute().parent}")
 
 
 def _mean(shares: dict[str, float]) -> float:

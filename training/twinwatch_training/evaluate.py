@@ -61,24 +61,21 @@ def halve(count: int, seed: int) -> Halves:
 
 
 def evaluate(
-    embed: Embed,
-    library: NDArray[np.uint8],
-    new: NDArray[np.uint8],
-    edited: dict[str, NDArray[np.uint8]],
+    library: NDArray[np.float32],
+    new: NDArray[np.float32],
+    edited: Mapping[str, NDArray[np.float32]],
     false_alarms: float,
 ) -> Evaluation:
     """Measure recall on edited copies of the library where at most a share `false_alarms` of new pictures is accused.
 
-    Pixels are uint8 [N, side, side, 3]; row i of each entry of `edited` is a copy of row i of `library`.
+    All are embeddings, float32 [N, D]; row i of each entry of `edited` is a copy of row i of `library`.
     """
-    known = embed(library)  # [L, 256]
-    nearest = np.sort(pairwise(embed(new), known).min(axis=1))  # [M]
+    nearest = np.sort(pairwise(new, library).min(axis=1))  # [M]
     allowed = int(false_alarms * len(nearest))
     threshold = np.inf if allowed >= len(nearest) else float(np.nextafter(nearest[allowed], np.float32(-1)))
-    recall = {}
-    for name, pixels in edited.items():
-        own = np.linalg.norm(embed(pixels) - known, axis=1)  # [L]
-        recall[name] = float(np.mean(own <= threshold))
+    recall = {
+        name: float(np.mean(np.linalg.norm(copies - library, axis=1) <= threshold)) for name, copies in edited.items()
+    }
     accused = float(np.mean(nearest <= threshold))
     return Evaluation(accused, threshold, len(library), len(new), recall)
 
@@ -98,10 +95,9 @@ def onnx_embedder(model: Path | bytes, batch: int = 256, threads: int = 0) -> Em
     return embed
 
 
-def save_evaluation(evaluation: Evaluation, path: Path, **further: object) -> None:
-    """Write the numbers as JSON, and what else was measured."""
+def save_evaluation(evaluation: Evaluation, path: Path) -> None:
+    """Write the numbers as JSON."""
     values = asdict(evaluation) | {"mean_recall": evaluation.mean_recall, "hard_recall": evaluation.hard_recall}
-    values |= further
     path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 

@@ -12,8 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
@@ -24,12 +22,12 @@ from twinwatch.edits import edit_file
 from twinwatch_training.calibrate import Calibration, Distances
 from twinwatch_training.cluster import Clusters
 from twinwatch_training.data import Pictures, Split, spread
+from twinwatch_training.drawing import COPY, GREY, STRANGER, on_square, save, tile
 from twinwatch_training.evaluate import Evaluation
 from twinwatch_training.model import to_float
 from twinwatch_training.presets import preset
 from twinwatch_training.train import EpochLoss, Fitted
 
-_COPY, _STRANGER, _GREY = "#2a6f97", "#c8553d", "#666666"
 _CLUSTERS_SHOWN = 20
 _MEMBERS_SHOWN = 12
 _FARTHEST_SHOWN = 3
@@ -55,11 +53,11 @@ class Measured:
 def write_report(folder: Path, measured: Measured, bundle: Bundle) -> Path:
     """Draw every picture into `folder` and return the path of the page that ties them together."""
     folder.mkdir(parents=True, exist_ok=True)
-    _save(loss_curve(measured.fitted.history), folder / "loss.png")
-    _save(reconstructions(measured), folder / "reconstructions.png")
-    _save(distance_histogram(measured), folder / "distances.png")
-    _save(contact_sheets(measured), folder / "clusters.png")
-    _save(worst_misses(measured), folder / "misses.png")
+    save(loss_curve(measured.fitted.history), folder / "loss.png")
+    save(reconstructions(measured), folder / "reconstructions.png")
+    save(distance_histogram(measured), folder / "distances.png")
+    save(contact_sheets(measured), folder / "clusters.png")
+    save(worst_misses(measured), folder / "misses.png")
     page = folder / "index.html"
     page.write_text(_page(measured, bundle), encoding="utf-8")
     return page
@@ -70,8 +68,8 @@ def loss_curve(history: Sequence[EpochLoss]) -> Figure:
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     epochs = np.arange(1, len(history) + 1)
-    axes.plot(epochs, [each.total for each in history], color=_COPY, marker="o", markersize=3, label="training")
-    axes.plot(epochs, [each.held_out for each in history], color=_STRANGER, marker="o", markersize=3, label="held out")
+    axes.plot(epochs, [each.total for each in history], color=COPY, marker="o", markersize=3, label="training")
+    axes.plot(epochs, [each.held_out for each in history], color=STRANGER, marker="o", markersize=3, label="held out")
     axes.set(xlabel="epoch", ylabel="loss", title=f"Loss: {history[-1].total:.4f} after {len(history)} epochs")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
@@ -95,7 +93,7 @@ def reconstructions(measured: Measured) -> Figure:
         [*originals, *restored.permute(0, 2, 3, 1).cpu().numpy()],
         strict=True,
     ):
-        _tile(axes, pixels)
+        tile(axes, pixels)
     return figure
 
 
@@ -107,8 +105,8 @@ def distance_histogram(measured: Measured) -> Figure:
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     for values, colour, label in (
-        (copies, _COPY, "edited copy to original"),
-        (strangers, _STRANGER, "nearest stranger"),
+        (copies, COPY, "edited copy to original"),
+        (strangers, STRANGER, "nearest stranger"),
     ):
         axes.hist(values, bins, weights=np.full(len(values), 100 / len(values)), color=colour, alpha=0.6, label=label)
     marks = (
@@ -116,7 +114,7 @@ def distance_histogram(measured: Measured) -> Figure:
         (measured.evaluation.threshold, f"{measured.evaluation.false_alarm_rate:.1%} of new pictures accused", ":"),
     )
     for value, label, style in marks:
-        axes.axvline(value, color=_GREY, linestyle=style, label=f"{label}: {value:.3f}")
+        axes.axvline(value, color=GREY, linestyle=style, label=f"{label}: {value:.3f}")
     axes.set(xlabel="L2 distance", ylabel="share (%)", title="Copy against stranger, held-out pictures")
     axes.set_xlim(0, None)
     axes.legend(frameon=False)
@@ -149,7 +147,7 @@ def contact_sheets(measured: Measured) -> Figure:
     )
     axes.set_xticks([])
     labels = [f"cluster {label}\n{clusters.sizes[label]} in all" for label in shown]
-    axes.set_yticks([row * cell + _THUMBNAIL // 2 for row in range(len(shown))], labels, fontsize=8, color=_GREY)
+    axes.set_yticks([row * cell + _THUMBNAIL // 2 for row in range(len(shown))], labels, fontsize=8, color=GREY)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     return figure
@@ -173,8 +171,8 @@ def worst_misses(measured: Measured) -> Figure:
         picture = int(measured.split.held_out[row])
         path = measured.pictures.paths[picture]
         original = decode_fit(path.read_bytes(), 2 * _THUMBNAIL, MAX_MEGAPIXELS).pixels
-        _tile(grid[0, column], _on_square(original))
-        _tile(grid[1, column], _on_square(edit_file(path, name)))
+        tile(grid[0, column], on_square(original))
+        tile(grid[1, column], on_square(edit_file(path, name)))
         grid[1, column].set_title(f"{name}\n{far:.3f}", fontsize=8)
     return figure
 
@@ -229,23 +227,3 @@ mean {100 * evaluation.mean_recall:.1f}.</p>
 def _thumbnail(measured: Measured, row: int) -> NDArray[np.uint8]:
     data = measured.pictures.paths[row].read_bytes()
     return decode_exact(data, (_THUMBNAIL, _THUMBNAIL), MAX_MEGAPIXELS).pixels
-
-
-def _on_square(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The picture in the middle of a light grey square, on which its own white border shows."""
-    height, width = pixels.shape[:2]
-    side = max(height, width)
-    square = np.full((side, side, 3), 225, dtype=np.uint8)
-    top, left = (side - height) // 2, (side - width) // 2
-    square[top : top + height, left : left + width] = pixels
-    return square
-
-
-def _tile(axes: Axes, pixels: NDArray[np.generic]) -> None:
-    axes.imshow(pixels, interpolation="nearest")
-    axes.set_axis_off()
-
-
-def _save(figure: Figure, path: Path) -> None:
-    FigureCanvasAgg(figure)  # draws without a display
-    figure.savefig(path, dpi=110)

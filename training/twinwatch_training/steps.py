@@ -5,35 +5,43 @@ In one process they share what is already in memory; called one by one, they rea
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from twinwatch.bundle import Bundle, load_bundle
+from twinwatch.decode import MAX_MEGAPIXELS, decode_fit
+from twinwatch.edits import ALL_EDITS
 from twinwatch.errors import ConfigError
 from twinwatch_training.calibrate import Calibration, Distances, calibrate, load_distances, measure, save_distances
 from twinwatch_training.cluster import Clusters, cluster, load_clusters, save_clusters
 from twinwatch_training.data import Pictures, Progress, Split, edited_copies, load_pictures, split, spread
 from twinwatch_training.detect import Detection, detect
+from twinwatch_training.drawing import pair, recall_bars, save
 from twinwatch_training.evaluate import (
     Evaluation,
     evaluate,
     halve,
     load_evaluation,
-    onnx_embedder,
     save_evaluation,
 )
 from twinwatch_training.export import Onnx, export_onnx, write
+from twinwatch_training.leaderboard import PAIR_EDIT, Standing, leaderboard
 from twinwatch_training.model import Embed, embedder
+from twinwatch_training.peers import encoder_method, peers
 from twinwatch_training.presets import Preset, preset
 from twinwatch_training.report import Measured, write_report
 from twinwatch_training.train import Fitted, OnEpoch, Run, fit, load_fitted
 
 _SAMPLES = 64  # held-out pictures on which ONNX and torch are compared
 _MIN_EVALUATED = 20
+_SHOWN_SIDE = 512
 
 
 class Steps:
@@ -72,8 +80,9 @@ class Steps:
         """Measure recall on the held-out pictures, half of them the library and half new."""
         held_out = self.pictures.pixels[self.split.held_out]
         halves = halve(len(held_out), self.fitted.run.seed)
-        edited = {name: pixels[halves.library] for name, pixels in self.edited.items()}
-        self.evaluation = evaluate(self._embed, held_out[halves.library], held_out[halves.new], edited, false_alarms)
+        edited = {name: self._embed(pixels[halves.library]) for name, pixels in self.edited.items()}
+        library, new = self._embed(held_out[halves.library]), self._embed(held_out[halves.new])
+        self.evaluation = evaluate(library, new, edited, false_alarms)
         save_evaluation(self.evaluation, self.work / "evaluation.json")
         return self.evaluation
 
@@ -155,20 +164,59 @@ class Steps:
         return embedder(self.fitted.model.to(self._device), self._device)
 
 
-def detect_with(bundle: Bundle, folder: Path, edited: int, seed: int, progress: Progress) -> Detection:
-    """Let a bundle and the evidence judge a folder: edits of `edited` pictures of one half, and all of the other."""
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A bundle on a folder: itself and the methods it stands against by distance alone, the bundle first; and what
+    the daemon would find with evidence, if that was asked for."""
+
+    standings: list[Standing]
+    detection: Detection | None
+    example: Path  # the picture that the article's pair shows
+
+    def summary(self) -> dict[str, Any]:
+        """The numbers as JSON has them: the bundle's own, then everyone's."""
+        first = self.standings[0].evaluation
+        values = asdict(first) | {"mean_recall": first.mean_recall, "hard_recall": first.hard_recall}
+        if self.detection is not None:
+            values["with_evidence"] = self.detection.summary()
+        return values | {"standings": {each.name: each.summary() for each in self.standings}}
+
+    def draw(self, path: Path) -> list[Path]:
+        """Draw recall by edit, each edit's bar beside the others' marks, to `path`, and the pair beside it."""
+        recalls = {each.name: each.evaluation.recall for each in self.standings}
+        if self.detection is not None:
+            recalls["with evidence"] = self.detection.recall
+        rates = ", ".join(f"{each.name} {each.evaluation.false_alarm_rate:.1%}" for each in self.standings)
+        title = f"Recall by edit where so many new pictures are accused by distance alone: {rates}"
+        save(recall_bars(title, self.standings[0].name, recalls, list(ALL_EDITS)), path)
+        beside = path.with_name(f"{path.stem}-pair{path.suffix}")
+        original = decode_fit(self.example.read_bytes(), _SHOWN_SIDE, MAX_MEGAPIXELS).pixels
+        captions = [each.shown for each in self.standings]
+        save(
+            pair(
+                "A picture, its mirror image, and how far apart they are",
+                original,
+                ALL_EDITS[PAIR_EDIT](original),
+                captions,
+            ),
+            beside,
+        )
+        return [path, beside]
+
+
+def measure_bundle(
+    bundle: Bundle, folder: Path, against: Sequence[str], edited: int, false_alarms: float, seed: int,
+    progress: Progress,
+) -> Measurement:  # fmt: skip
+    """Measure a bundle on any folder of pictures, half of them the library and half new.
+
+    Evidence judges all new pictures and every edit of `edited` library pictures.
+    """
+    methods = [encoder_method("twinwatch", bundle), *peers(against)]
     pictures = load_pictures(folder, bundle.manifest.input_width, progress, at_least=_MIN_EVALUATED)
     halves = halve(len(pictures), seed)
     library, new = ([pictures.paths[row] for row in rows] for rows in (halves.library, halves.new))
-    rows = spread(np.arange(len(library)), edited)
-    return detect(bundle, library, new, rows.tolist(), progress)
-
-
-def evaluate_bundle(bundle: Bundle, folder: Path, false_alarms: float, seed: int, progress: Progress) -> Evaluation:
-    """Measure a bundle on any folder of pictures, half of them the library and half new."""
-    side = bundle.manifest.input_width
-    pictures = load_pictures(folder, side, progress, at_least=_MIN_EVALUATED)
-    halves = halve(len(pictures), seed)
-    edited = edited_copies([pictures.paths[row] for row in halves.library], side, progress)
-    embed = onnx_embedder(bundle.encoder_path)
-    return evaluate(embed, pictures.pixels[halves.library], pictures.pixels[halves.new], edited, false_alarms)
+    standings = leaderboard(methods, library, new, false_alarms, seed, progress)
+    judged = spread(np.arange(len(library)), edited).tolist() if edited else []
+    detection = detect(bundle, library, new, judged, progress) if judged else None
+    return Measurement(standings, detection, library[0])

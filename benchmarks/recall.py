@@ -1,0 +1,100 @@
+"""Recall by edit and strangers accused, through `twinwatch scan`: the whole way from files to verdicts.
+
+A folder's pictures are split by --seed into a library and new ones. The library, the new pictures and every edit of some
+library pictures are written to one folder, the edits youngest, and scanned once. A copy counts as found when it is named
+a copy of its own original. The two parts (--part 0 or 1) of a folder share no picture: tune on one, report the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from twinwatch.decode import SUFFIXES
+from twinwatch.edits import ALL_EDITS, EDITS, HARD_EDITS, OTHER_EDITS, SEED_EDITS, edited_bytes
+
+_OLD_S, _AGE_S = 1_000_000_000, 10
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--edited", type=int, default=50, help="how many library pictures are edited every way")
+    parser.add_argument("--part", type=int, choices=(0, 1), help="only every second picture")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--bundle", default="default")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    paths = sorted(path for path in arguments.folder.rglob("*") if path.suffix.lower().removeprefix(".") in SUFFIXES)
+    if arguments.part is not None:
+        paths = paths[arguments.part :: 2]
+    order = np.random.default_rng(arguments.seed).permutation(len(paths))
+    library = [paths[row] for row in order[: len(paths) // 2]]
+    with tempfile.TemporaryDirectory(prefix="twinwatch-recall-") as scratch:
+        lay_out(Path(scratch), library, [paths[row] for row in order[len(library) :]], arguments.edited)
+        copies = scan(Path(scratch), arguments.bundle)
+    report(copies, min(arguments.edited, len(library)), len(paths), arguments.json)
+
+
+def lay_out(folder: Path, library: list[Path], new: list[Path], edited: int) -> None:
+    """Originals are called `library-N` and `new-N`, copies `edit--N.jpg` by their original's N; each a bit younger."""
+    age_s = _OLD_S
+    for kind, originals in (("library", library), ("new", new)):
+        for number, path in enumerate(originals):
+            target = folder / f"{kind}-{number:05}{path.suffix.lower()}"
+            shutil.copyfile(path, target)
+            age_s += _AGE_S
+            os.utime(target, (age_s, age_s))
+    for number, path in enumerate(library[:edited]):
+        for name, data in zip(ALL_EDITS, edited_bytes(path), strict=True):
+            target = folder / f"{name}--{number:05}.jpg"
+            target.write_bytes(data)
+            age_s += _AGE_S
+            os.utime(target, (age_s, age_s))
+
+
+def scan(folder: Path, bundle: str) -> list[tuple[str, str]]:
+    """(copy, original) by the names of their files, as the command prints them."""
+    twinwatch = Path(sys.executable).with_name("twinwatch")
+    command = [twinwatch, "scan", folder, "--bundle", bundle, "--format", "jsonl"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    return [(Path(each["path"]).name, Path(each["duplicate_of"]).name) for each in found]
+
+
+def report(copies: list[tuple[str, str]], edited: int, pictures: int, target: Path | None) -> None:
+    right: Counter[str] = Counter()
+    misnamed, accused = [], []
+    for copy, original in copies:
+        name, _, number = copy.partition("--")
+        if not number:
+            accused.append((copy, original))
+        elif Path(original).stem == f"library-{Path(number).stem}":
+            right[name] += 1
+        else:
+            misnamed.append((copy, original))
+    recall = {name: right[name] / edited for name in ALL_EDITS}
+    groups = {"the 18 edits": EDITS, "four of them": SEED_EDITS, "the harder": HARD_EDITS, "others": OTHER_EDITS}
+    means = {title: float(np.mean([recall[name] for name in edits])) for title, edits in groups.items()}
+    for name, share in recall.items():
+        print(f"{name:16}{100 * share:6.1f}")
+    for title, mean in means.items():
+        print(f"mean of {title}: {100 * mean:.2f}%")
+    print(f"{edited} pictures edited; {len(accused)} of {pictures} pictures accused: {accused}")
+    print(f"{len(misnamed)} copies named as copies of another: {misnamed}")
+    if target is not None:
+        values = {"recall": recall, "means": means, "edited": edited, "pictures": pictures}
+        target.write_text(json.dumps(values | {"accused": accused, "misnamed": misnamed}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
