@@ -1,8 +1,9 @@
 """Recall by edit and strangers accused, through `twinwatch scan`: the whole way from files to verdicts.
 
-A folder's pictures are split by --seed into a library and new ones. The library, the new pictures and every edit of some
-library pictures are written to one folder, the edits youngest, and scanned once. A copy counts as found when it is named
-a copy of its own original. The two parts (--part 0 or 1) of a folder share no picture: tune on one, report the other.
+A folder's pictures are split by --seed into a library and new ones. The library, the new pictures and every edit of
+some library pictures are written to one folder, the edits youngest, and scanned once. A copy counts as found when it
+is named a copy of its own original. The two parts of a folder (--part 0, 1) share no picture: tune on one, report the
+other.
 """
 
 from __future__ import annotations

@@ -27,7 +27,10 @@ from twinwatch_training.train import load_fitted
 
 Train = Callable[..., Any]
 Fill = Callable[[Path, int], Path]
-PICTURES = ("loss.png", "reconstructions.png", "distances.png", "clusters.png", "misses.png")
+PICTURES = (
+    "recall.png", "loss.png", "reconstructions.png", "distances.png", "thresholds.png", "misses.png", "strangers.png",
+    "clusters.png",
+)  # fmt: skip
 
 
 def test_the_bundle_is_one_the_daemon_takes(finished: Any) -> None:

@@ -95,6 +95,7 @@ def test_distances_and_radius() -> None:
     assert found.copies["far"].tolist() == [4, 1, 70]
     assert found.nearer["far"].tolist() == [0, 0, 2]
     assert found.strangers.tolist() == [10, 10, 90]
+    assert found.nearest.tolist() == [1, 0, 1]
 
     everything = calibrate(found, 1.0, 1.0)
     assert everything.radius == 70
@@ -110,7 +111,7 @@ def test_distances_and_radius() -> None:
 def test_a_copy_that_twenty_strangers_are_nearer_to_is_not_nominated() -> None:
     far = {"edit": np.array([5.0, 1.0], np.float32)}
     nearer = {"edit": np.array([20, 19])}
-    found = calibrate(Distances(far, nearer, np.array([9.0, 9.0], np.float32)), 1.0, 1.0)
+    found = calibrate(Distances(far, nearer, np.array([9.0, 9.0], np.float32), np.array([1, 0])), 1.0, 1.0)
     assert found.error_rate.edit_recall == {"edit": 0.5}
 
 

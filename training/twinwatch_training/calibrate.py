@@ -25,12 +25,14 @@ class Distances:
     """L2 distances among Q pictures and their edited copies.
 
     `copies`: by edit, float32 [Q], each copy to its original. `nearer`: by edit, int64 [Q], how many strangers lie
-    nearer to the copy than its original. `strangers`: float32 [Q], each original to its nearest stranger.
+    nearer to the copy than its original. `strangers`: float32 [Q], each original to its nearest stranger, whose row is
+    in `nearest`: int64 [Q].
     """
 
     copies: dict[str, NDArray[np.float32]]
     nearer: dict[str, NDArray[np.int64]]
     strangers: NDArray[np.float32]
+    nearest: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ def measure(embed: Embed, originals: NDArray[np.uint8], edited: dict[str, NDArra
         nearer[name] = (distances < own[:, None]).sum(axis=1)  # [Q]
     among = pairwise(library, library)  # [Q, Q]
     np.fill_diagonal(among, np.inf)
-    return Distances(copies, nearer, among.min(axis=1))
+    return Distances(copies, nearer, among.min(axis=1), among.argmin(axis=1))
 
 
 def calibrate(distances: Distances, copies_within: float, strangers_within: float) -> Calibration:
@@ -92,7 +94,7 @@ def pairwise(rows: NDArray[np.float32], columns: NDArray[np.float32]) -> NDArray
 
 def save_distances(distances: Distances, work: Path) -> None:
     """Keep the distances in `work`, for the other steps."""
-    columns: dict[str, NDArray[Any]] = {"strangers": distances.strangers}
+    columns: dict[str, NDArray[Any]] = {"strangers": distances.strangers, "nearest": distances.nearest}
     columns |= {f"copies/{name}": values for name, values in distances.copies.items()}
     columns |= {f"nearer/{name}": values for name, values in distances.nearer.items()}
     np.savez(work / "distances.npz", allow_pickle=False, **columns)
@@ -107,4 +109,4 @@ def load_distances(work: Path) -> Distances:
         names = [key.removeprefix("copies/") for key in stored.files if key.startswith("copies/")]
         copies = {name: stored[f"copies/{name}"] for name in names}
         nearer = {name: stored[f"nearer/{name}"] for name in names}
-        return Distances(copies, nearer, stored["strangers"])
+        return Distances(copies, nearer, stored["strangers"], stored["nearest"])

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -39,6 +40,10 @@ class Evaluation:
     def hard_recall(self) -> float:
         """The mean over the harder edits."""
         return mean_recall(self.recall, HARD_EDITS)
+
+    def summary(self) -> dict[str, Any]:
+        """The numbers as JSON has them."""
+        return asdict(self) | {"mean_recall": self.mean_recall, "hard_recall": self.hard_recall}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +102,7 @@ def onnx_embedder(model: Path | bytes, batch: int = 256, threads: int = 0) -> Em
 
 def save_evaluation(evaluation: Evaluation, path: Path) -> None:
     """Write the numbers as JSON."""
-    values = asdict(evaluation) | {"mean_recall": evaluation.mean_recall, "hard_recall": evaluation.hard_recall}
+    values = evaluation.summary()
     path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 

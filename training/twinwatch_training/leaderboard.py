@@ -58,10 +58,7 @@ class Standing:
 
     def summary(self) -> dict[str, Any]:
         """The numbers as JSON has them."""
-        values = asdict(self)
-        values["mean_recall"] = self.evaluation.mean_recall
-        values["hard_recall"] = self.evaluation.hard_recall
-        return values
+        return asdict(self) | {"evaluation": self.evaluation.summary()}
 
 
 def leaderboard(

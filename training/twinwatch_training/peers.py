@@ -39,31 +39,42 @@ def encoder_method(name: str, bundle: Bundle) -> Method:
 
 def peers(names: Sequence[str]) -> list[Method]:
     """Return the methods called `phash`, `pdq` or `seed`. Raises ConfigError for others, and for a missing library."""
-    known: dict[str, Callable[[], Method]] = {
-        "phash": _phash,
-        "pdq": _pdq,
-        "seed": lambda: encoder_method("seed", load_bundle(locate("seed"))),
-    }
     for name in names:
-        if name not in known:
-            raise ConfigError(f"--against: no method {name!r}; choose from {', '.join(known)}")
-    return [known[name]() for name in names]
+        if name not in _KNOWN:
+            raise ConfigError(f"--against: no method {name!r}; choose from {', '.join(_KNOWN)}")
+    found = {name: _KNOWN[name]() for name in names}
+    missing = [name for name, method in found.items() if method is None]
+    if missing:
+        raise ConfigError(f"{missing[0]} needs a library: {_INSTALL}")
+    return [method for method in found.values() if method is not None]
 
 
-def _phash() -> Method:
+def installed_peers() -> list[Method]:
+    """Return every method whose library is there."""
+    return [method for method in (make() for make in _KNOWN.values()) if method is not None]
+
+
+def _phash() -> Method | None:
     try:
         import imagehash
     except ImportError:
-        raise ConfigError(f"phash needs imagehash: {_INSTALL}") from None
+        return None
     return Method("phash", lambda data: _bits(imagehash.phash(Image.fromarray(_seen(data))).hash), _as_vectors, 64)
 
 
-def _pdq() -> Method:
+def _pdq() -> Method | None:
     try:
         import pdqhash
     except ImportError:
-        raise ConfigError(f"pdq needs pdqhash: {_INSTALL}") from None
+        return None
     return Method("pdq", lambda data: _bits(pdqhash.compute(_seen(data))[0]), _as_vectors, 256)
+
+
+def _seed() -> Method:
+    return encoder_method("seed", load_bundle(locate("seed")))
+
+
+_KNOWN: dict[str, Callable[[], Method | None]] = {"phash": _phash, "pdq": _pdq, "seed": _seed}
 
 
 def _seen(data: bytes) -> NDArray[np.uint8]:

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from twinwatch.bundle import Bundle
 from twinwatch.decode import MAX_MEGAPIXELS, decode_exact, decode_fit
-from twinwatch.edits import edit_file
+from twinwatch.edits import ALL_EDITS, EDITS, HARD_EDITS, edit_file
+from twinwatch.verify import EVIDENCE_SIDE, compare
 from twinwatch_training.calibrate import Calibration, Distances
 from twinwatch_training.cluster import Clusters
 from twinwatch_training.data import Pictures, Split, spread
-from twinwatch_training.drawing import COPY, GREY, STRANGER, on_square, save, tile
+from twinwatch_training.drawing import COPY, GREY, STRANGER, on_square, recall_bars, save, tile
 from twinwatch_training.evaluate import Evaluation
 from twinwatch_training.model import to_float
 from twinwatch_training.presets import preset
@@ -32,7 +33,7 @@ _CLUSTERS_SHOWN = 20
 _MEMBERS_SHOWN = 12
 _FARTHEST_SHOWN = 3
 _RECONSTRUCTIONS_SHOWN = 12
-_MISSES_SHOWN = 10
+_PAIRS_SHOWN = 10
 _THUMBNAIL = 128
 
 
@@ -48,6 +49,7 @@ class Measured:
     distances: Distances
     calibration: Calibration
     evaluation: Evaluation
+    others: dict[str, Evaluation]  # by name, what else one would use, on the same pictures
 
 
 def write_report(folder: Path, measured: Measured, bundle: Bundle) -> Path:
@@ -57,23 +59,31 @@ def write_report(folder: Path, measured: Measured, bundle: Bundle) -> Path:
     save(reconstructions(measured), folder / "reconstructions.png")
     save(distance_histogram(measured), folder / "distances.png")
     save(contact_sheets(measured), folder / "clusters.png")
+    save(threshold_curve(measured), folder / "thresholds.png")
+    save(recall_against_others(measured), folder / "recall.png")
     save(worst_misses(measured), folder / "misses.png")
+    save(nearest_strangers(measured), folder / "strangers.png")
     page = folder / "index.html"
     page.write_text(_page(measured, bundle), encoding="utf-8")
     return page
 
 
 def loss_curve(history: Sequence[EpochLoss]) -> Figure:
-    """Loss by epoch, on the pictures learned from and on those held out."""
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.subplots()
+    """Loss by epoch, on the pictures learned from and on those held out, over its share that is reconstruction."""
+    figure = Figure(figsize=(8, 6), layout="constrained")
+    whole, part = figure.subplots(2, sharex=True, height_ratios=(2, 1))
     epochs = np.arange(1, len(history) + 1)
-    axes.plot(epochs, [each.total for each in history], color=COPY, marker="o", markersize=3, label="training")
-    axes.plot(epochs, [each.held_out for each in history], color=STRANGER, marker="o", markersize=3, label="held out")
-    axes.set(xlabel="epoch", ylabel="loss", title=f"Loss: {history[-1].total:.4f} after {len(history)} epochs")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    style = {"marker": "o", "markersize": 3}
+    whole.plot(epochs, [each.total for each in history], color=COPY, label="training", **style)
+    whole.plot(epochs, [each.held_out for each in history], color=STRANGER, label="held out", **style)
+    seconds = sum(each.seconds for each in history)
+    whole.set(ylabel="loss", title=f"Loss: {history[-1].total:.4f} after {len(history)} epochs, {seconds:.0f} s")
+    whole.legend(frameon=False)
+    part.plot(epochs, [each.reconstruction for each in history], color=GREY, **style)
+    part.set(xlabel="epoch", ylabel="reconstruction")
+    part.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for axes in (whole, part):
+        axes.grid(alpha=0.3)
     return figure
 
 
@@ -153,8 +163,42 @@ def contact_sheets(measured: Measured) -> Figure:
     return figure
 
 
+def threshold_curve(measured: Measured) -> Figure:
+    """Recall and false alarms for every threshold on the distance, which alone decides here."""
+    distances = measured.distances
+    strangers = np.sort(distances.strangers)
+    far = max(float(strangers[-1]), *(float(own.max()) for own in distances.copies.values()))
+    thresholds = np.linspace(0, far, 300)  # [T]
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for edits, colour, label in ((EDITS, COPY, "recall, 18 edits"), (HARD_EDITS, "#7fb3d0", "recall, harder edits")):
+        shares = [
+            np.searchsorted(np.sort(distances.copies[name]), thresholds, side="right") / len(strangers)
+            for name in edits
+        ]
+        axes.plot(thresholds, 100 * np.mean(shares, axis=0), color=colour, label=label)
+    alarms = 100 * np.searchsorted(strangers, thresholds, side="right") / len(strangers)
+    axes.plot(thresholds, alarms, color=STRANGER, label="new pictures with a stranger within")
+    radius = measured.calibration.radius
+    axes.axvline(radius, color=GREY, linestyle="--", label=f"nomination radius: {radius:.3f}")
+    axes.set(xlabel="L2 distance", ylabel="share (%)", title="Every threshold, held-out pictures", ylim=(0, 101))
+    axes.set_xlim(0, None)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    return figure
+
+
+def recall_against_others(measured: Measured) -> Figure:
+    """Recall by edit by distance alone, this run's as bars, others as marks."""
+    ours = measured.fitted.run.preset
+    recalls = {"this encoder": measured.evaluation.recall}
+    recalls |= {name: evaluation.recall for name, evaluation in measured.others.items()}
+    title = f"{ours}: recall by edit where {measured.evaluation.false_alarm_rate:.1%} of new pictures are accused"
+    return recall_bars(title, "this encoder", recalls, list(ALL_EDITS))
+
+
 def worst_misses(measured: Measured) -> Figure:
-    """The edited copies that lie farthest outside: original, copy and distance, at most two of an edit."""
+    """The edited copies that lie farthest outside, at most two of an edit."""
     found = sorted(
         ((float(far), name, row) for name, own in measured.distances.copies.items() for row, far in enumerate(own)),
         reverse=True,
@@ -163,18 +207,51 @@ def worst_misses(measured: Measured) -> Figure:
     for miss in found:
         if sum(name == miss[1] for _, name, _ in chosen) < 2 and all(row != miss[2] for _, _, row in chosen):
             chosen.append(miss)
-    chosen = chosen[:_MISSES_SHOWN]
-    figure = Figure(figsize=(len(chosen) * 1.3, 3.2), layout="constrained")
-    figure.suptitle("Edited copies farthest from their originals: original above, copy below", fontsize=10)
-    grid = figure.subplots(2, len(chosen), squeeze=False)
-    for column, (far, name, row) in enumerate(chosen):
-        picture = int(measured.split.held_out[row])
-        path = measured.pictures.paths[picture]
-        original = decode_fit(path.read_bytes(), 2 * _THUMBNAIL, MAX_MEGAPIXELS).pixels
-        tile(grid[0, column], on_square(original))
-        tile(grid[1, column], on_square(edit_file(path, name)))
-        grid[1, column].set_title(f"{name}\n{far:.3f}", fontsize=8)
+    return _pairs(
+        "Edited copies farthest from their originals: original above, copy below, distance, evidence",
+        [
+            (_held_out(measured, row), edit_file(_held_out_path(measured, row), name), f"{name}\n{far:.3f}")
+            for far, name, row in chosen[:_PAIRS_SHOWN]
+        ],
+    )
+
+
+def nearest_strangers(measured: Measured) -> Figure:
+    """The different pictures that lie nearest to each other; evidence has to tell them apart."""
+    distances = measured.distances
+    rows = [
+        (row, int(distances.nearest[row]))
+        for row in np.argsort(distances.strangers, kind="stable").tolist()
+        # Two that are nearest to each other are one pair.
+        if row < distances.nearest[row] or distances.nearest[distances.nearest[row]] != row
+    ]
+    return _pairs(
+        "Pictures nearest to each other: distance, and evidence (from 0.6 on they count as copies)",
+        [
+            (_held_out(measured, row), _held_out(measured, other), f"{distances.strangers[row]:.3f}")
+            for row, other in rows[:_PAIRS_SHOWN]
+        ],
+    )
+
+
+def _pairs(title: str, pairs: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8], str]]) -> Figure:
+    """Pairs side by side, each with its caption and its evidence."""
+    figure = Figure(figsize=(len(pairs) * 1.3, 3.2), layout="constrained")
+    figure.suptitle(title, fontsize=10)
+    grid = figure.subplots(2, len(pairs), squeeze=False)
+    for column, (upper, lower, caption) in enumerate(pairs):
+        tile(grid[0, column], on_square(upper))
+        tile(grid[1, column], on_square(lower))
+        grid[1, column].set_title(f"{caption}, {compare(upper, lower).score:.2f}", fontsize=8)
     return figure
+
+
+def _held_out_path(measured: Measured, row: int) -> Path:
+    return measured.pictures.paths[int(measured.split.held_out[row])]
+
+
+def _held_out(measured: Measured, row: int) -> NDArray[np.uint8]:
+    return decode_fit(_held_out_path(measured, row).read_bytes(), EVIDENCE_SIDE, MAX_MEGAPIXELS).pixels
 
 
 def _page(measured: Measured, bundle: Bundle) -> str:
@@ -187,7 +264,7 @@ def _page(measured: Measured, bundle: Bundle) -> str:
         "nomination radius": f"{manifest.nomination_radius:.4f}",
         "new pictures with a stranger within it": f"{rates.false_alarm_rate:.1%}",
         "library for these rates": f"{rates.library_pictures} held-out pictures",
-    } | {name.replace("_", " "): value for name, value in manifest.training.items()}
+    } | {name.replace("_", " "): _plain(value) for name, value in manifest.training.items()}
     recall = "".join(
         f"<tr><td>{name}</td><td>{100 * rates.edit_recall[name]:.1f}</td><td>{100 * share:.1f}</td></tr>"
         for name, share in measured.evaluation.recall.items()
@@ -201,8 +278,9 @@ def _page(measured: Measured, bundle: Bundle) -> str:
     figures = "".join(
         f'<h2>{title}</h2><img src="{name}.png" alt="{title}">'
         for name, title in (
-            ("loss", "Loss"), ("reconstructions", "Reconstructions"), ("distances", "Distances"),
-            ("clusters", "Clusters"), ("misses", "Worst misses"),
+            ("recall", "Recall against others"), ("loss", "Training history"), ("reconstructions", "Reconstructions"),
+            ("distances", "Distances"), ("thresholds", "Thresholds"), ("misses", "Worst misses"),
+            ("strangers", "Nearest strangers"), ("clusters", "Clusters"),
         )
     )  # fmt: skip
     return f"""<!doctype html>
@@ -222,6 +300,10 @@ mean {100 * evaluation.mean_recall:.1f}.</p>
 <h2>Files left out: {len(measured.pictures.skipped)}</h2><ul>{skipped or "<li>none</li>"}</ul>
 </body></html>
 """
+
+
+def _plain(value: float | str) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _thumbnail(measured: Measured, row: int) -> NDArray[np.uint8]:

@@ -6,7 +6,7 @@ In one process they share what is already in memory; called one by one, they rea
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from twinwatch_training.evaluate import (
 from twinwatch_training.export import Onnx, export_onnx, write
 from twinwatch_training.leaderboard import PAIR_EDIT, Standing, leaderboard
 from twinwatch_training.model import Embed, embedder
-from twinwatch_training.peers import encoder_method, peers
+from twinwatch_training.peers import encoder_method, installed_peers, peers
 from twinwatch_training.presets import Preset, preset
 from twinwatch_training.report import Measured, write_report
 from twinwatch_training.train import Fitted, OnEpoch, Run, fit, load_fitted
@@ -100,9 +100,20 @@ class Steps:
         """Draw the report of the bundle at `out` into `folder`."""
         measured = Measured(
             self.fitted, self.pictures, self.split, self.embeddings, self.clusters, self.distances, self.calibration,
-            self.evaluation,
+            self.evaluation, self._others(),
         )  # fmt: skip
         return write_report(folder, measured, load_bundle(out))
+
+    def _others(self) -> dict[str, Evaluation]:
+        """What else one would use, measured as this run was."""
+        halves = halve(len(self.split.held_out), self.fitted.run.seed)
+        library, new = (
+            [self.pictures.paths[row] for row in self.split.held_out[rows]] for rows in (halves.library, halves.new)
+        )
+        standings = leaderboard(
+            installed_peers(), library, new, self.evaluation.false_alarm_rate, self.fitted.run.seed, self._progress
+        )
+        return {each.name: each.evaluation for each in standings}
 
     @property
     def preset(self) -> Preset:
@@ -175,8 +186,7 @@ class Measurement:
 
     def summary(self) -> dict[str, Any]:
         """The numbers as JSON has them: the bundle's own, then everyone's."""
-        first = self.standings[0].evaluation
-        values = asdict(first) | {"mean_recall": first.mean_recall, "hard_recall": first.hard_recall}
+        values = self.standings[0].evaluation.summary()
         if self.detection is not None:
             values["with_evidence"] = self.detection.summary()
         return values | {"standings": {each.name: each.summary() for each in self.standings}}
