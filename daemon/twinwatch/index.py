@@ -93,6 +93,11 @@ class Index:
     def __contains__(self, key: int) -> bool:
         return key in self._places
 
+    def cluster_of(self, key: int) -> int | None:
+        """Return the cluster that `key` is in, or None where it is not a member."""
+        place = self._places.get(key)
+        return None if place is None else place[0]
+
     def add(self, key: int, embedding: Vectors) -> int:
         """Add float32 [dim] under `key`, replacing what was there; return its cluster."""
         self.remove(key)

@@ -24,6 +24,8 @@ from twinwatch.verify import Evidence
 from twinwatch.workers import Align, Changing, Nominee, OutOfTime, Place, Proof, Vanished, WorkerLost, Workers
 
 NOMINEES = 20
+_COPIES = 5  # known copies that are nominated too: a folder may hold one picture in dozens of versions
+_LOOKED_AT = 400
 
 _log = structlog.get_logger("twinwatch")
 
@@ -95,18 +97,41 @@ class Originals:
     def _nominees(
         self, newcomer: File, content: Content, embedding: NDArray[np.float32], index: Index
     ) -> list[Original]:
-        """Return the nearest contents with one living file each; those that are copies themselves come last."""
-        found = []
-        for match in index.query(embedding, self._bundle.manifest.nomination_radius, NOMINEES + 1):
+        """Return the nearest contents with one living file each: originals first, copies last.
+
+        Between them stands what those copies are copies of, however far it lies.
+        """
+        originals: list[Original] = []
+        copies: list[Original] = []
+        for match in index.query(embedding, self._bundle.manifest.nomination_radius, _LOOKED_AT):
             other = None if match.key == content.id else self._catalog.content(match.key)
             if other is None:
                 continue
             living = (file for file in self._living(other, newcomer, content) if not self._refers(file, content))
-            original = next(living, None)
-            if original is not None:
-                found.append(Original(original, other, "near", match.distance, match.cluster))
-        found.sort(key=lambda nominee: (nominee.file.state == "duplicate", nominee.distance))
-        return found[:NOMINEES]
+            file = next(living, None)
+            if file is None:
+                continue
+            nominee = Original(file, other, "near", match.distance, match.cluster)
+            (copies if file.state == "duplicate" else originals).append(nominee)
+            if len(originals) == NOMINEES:
+                break
+        copies = copies[:_COPIES]
+        near = {nominee.content.id for nominee in originals}
+        followed = (self._followed(copy, newcomer, content, embedding, index) for copy in copies)
+        further = {each.content.id: each for each in followed if each is not None and each.content.id not in near}
+        return [*originals, *further.values(), *copies]
+
+    def _followed(
+        self, copy: Original, newcomer: File, content: Content, embedding: NDArray[np.float32], index: Index
+    ) -> Original | None:
+        """Return what a nominated copy is a copy of: a stronger edit of it may lie near the copy only."""
+        case = self._catalog.cases.latest_of(copy.file.id)
+        other = None if case is None else self._catalog.content_of(case.original_sha256)
+        vector = None if other is None else self._catalog.embedding(other.id, self._bundle.id)
+        file = None if other is None else next(self._living(other, newcomer, content), None)
+        if other is None or vector is None or file is None or other.id == content.id:
+            return None
+        return Original(file, other, "near", float(np.linalg.norm(vector - embedding)), index.cluster_of(other.id))
 
     def _refers(self, file: File, content: Content) -> bool:
         """True for a copy of what a person said a content is no copy of; to follow it would say the same again."""

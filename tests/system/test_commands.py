@@ -56,6 +56,23 @@ def test_scan_lists_copies_and_moves_nothing(album: Path, tmp_path: Path) -> Non
     assert sorted(path.name for path in album.iterdir()) == before
 
 
+def test_scan_names_the_original_among_dozens_of_its_versions(tmp_path: Path) -> None:
+    album = tmp_path / "album"
+    album.mkdir()
+    picture = paint(5)
+    picture.save(album / "original.png")
+    os.utime(album / "original.png", (1_600_000_000, 1_600_000_000))
+    for number in range(30):
+        version = album / f"version-{number:02}.jpg"
+        # All versions are nearer to each other than to the original.
+        ImageOps.expand(ImageOps.mirror(picture), 12, "white").save(version, quality=60 + number)
+        os.utime(version, (1_600_000_100 + number, 1_600_000_100 + number))
+    done = twinwatch("scan", str(album), "--format", "jsonl")
+    assert done.returncode == 0, done.stderr
+    originals = [Path(json.loads(line)["duplicate_of"]).name for line in done.stdout.splitlines()]
+    assert originals == ["original.png"] * 30
+
+
 def test_scan_with_state_judges_only_what_is_new_the_second_time(album: Path, tmp_path: Path) -> None:
     first = twinwatch("scan", str(album), "--format", "csv", "--state", str(tmp_path / "state"))
     assert first.returncode == 0, first.stderr
