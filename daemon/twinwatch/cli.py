@@ -128,6 +128,52 @@ def scan(
     )
 
 
+@app.command()
+def calibrate(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Pictures like those to come; nothing is changed.")],
+    bearable: Annotated[
+        float, typer.Option(help="How many wrong accusations in 10,000 new pictures can be borne.")
+    ] = 1,
+    sample: Annotated[int, typer.Option(min=1, help="How many pictures are edited, each in every way.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, help="How many pictures are looked at, drawn from all.")] = 5000,
+    bundle: Annotated[str, typer.Option(help="Trained bundle, by name or path.")] = "default",
+    out: Annotated[Path | None, typer.Option(help="Write a bundle with the chosen levels here.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Decides which pictures are drawn.")] = 0,
+) -> None:
+    """Measure on a site's own pictures what would be found and who accused, and choose radius and evidence level."""
+    from twinwatch import calibration, logs
+    from twinwatch.bundle import load_bundle, locate
+    from twinwatch.encoder import Encoder
+    from twinwatch.tables import calibration_table
+
+    logs.configure_quiet()
+    if not 0 < bearable <= 10_000:
+        raise ConfigError(f"--bearable {bearable:g}: give a number above 0 and at most 10000")
+    if out is not None:
+        _require_bundle_place(out)
+    loaded = load_bundle(locate(bundle))
+    encoder = Encoder(loaded, "cpu", threads=0)
+    with _progress() as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def show(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name, total=total, rate="")
+            bar.update(tasks[name], completed=done)
+
+        found = calibration.calibrate(loaded, encoder, folder, bearable / 10_000, sample, limit, seed, show)
+    _write(calibration_table(found))
+    for line in calibration.findings(found):
+        _out.print(Text(line))
+    if out is None:
+        _out.print(
+            Text("to use these levels: give --out BUNDLE, and set model.bundle in the configuration to its path")
+        )
+    else:
+        calibration.calibrated(loaded, found, out)
+        _out.print(Text(f"bundle written: set model.bundle in the configuration to {out.absolute()}"))
+
+
 @app.command("list")
 def list_(
     config: ConfigOption = DEFAULT_PATH,
@@ -352,6 +398,16 @@ def _require_writable(out: Path) -> None:
     else:
         return
     raise ConfigError(f"--out {out}: {why}")
+
+
+def _require_bundle_place(out: Path) -> None:
+    """Raises ConfigError for a place that holds something else, or cannot be written to."""
+    if out.exists() and not (out / "bundle.json").exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"--out {out}: exists and is not a bundle; name another")
+    folder = out if out.is_dir() else out.absolute().parent
+    if not os.access(folder, os.W_OK, effective_ids=True):
+        why = f"{user_name()} may not write there" if folder.is_dir() else f"no such folder: {folder}"
+        raise ConfigError(f"--out {out}: {why}")
 
 
 def _show(path: bytes) -> str:

@@ -13,10 +13,12 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from twinwatch.calibration import Calibration
 from twinwatch.cases import Case
 from twinwatch.catalog import Refused
 from twinwatch.checks import Check
 from twinwatch.duplog import entry_of, path_fields
+from twinwatch.edits import EDITS, HARD_EDITS
 from twinwatch.phrases import counted, show_path
 
 Format = Literal["table", "jsonl", "csv"]
@@ -124,6 +126,24 @@ def check_table(found: Iterable[Check]) -> Table:
     table = _lines(3)
     for check in found:
         table.add_row(Text(check.outcome, _COLOURS[check.outcome]), Text(check.what), Text(check.detail))
+    return table
+
+
+def calibration_table(calibration: Calibration) -> Table:
+    """Recall by edit in percent: nominated by distance, found with evidence, and its bounds; means at the end."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("edit")
+    for heading in ("nominated %", "found %", "95% bounds"):
+        table.add_column(heading, justify="right")
+    for name, found in calibration.found.items():
+        bounds = f"{100 * found.low:.1f} to {100 * found.high:.1f}"
+        table.add_row(name, f"{100 * calibration.nominated[name].share:.1f}", f"{100 * found.share:.1f}", bounds)
+    for title, edits in (("mean of the first 18", EDITS), ("mean of the 16 harder", HARD_EDITS)):
+        means = [
+            sum(rates[name].share for name in edits) / len(edits)
+            for rates in (calibration.nominated, calibration.found)
+        ]
+        table.add_row(title, *(f"{100 * mean:.1f}" for mean in means), "")
     return table
 
 
