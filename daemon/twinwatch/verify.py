@@ -20,6 +20,7 @@ EVIDENCE_SIDE = page.SIDE
 
 _SURE = 0.9  # no further placement is tried from here on
 _BLANK_DEVIATION = 2.0  # as decode.BLANK_DEVIATION: such pictures are copies only by equal bytes
+_BLURRED = 0.75  # share of the other's sharpness below which a picture counts as the blurred one
 _PRINTED_SHARE = 0.15  # a photo in which print takes this share must agree there too: a receipt on a desk
 
 
@@ -41,7 +42,7 @@ def compare(original: View | Pixels, copy: View | Pixels) -> Evidence:
     pair = Pair(_view(original), _view(copy))
     if min(pair.original.deviation, pair.copy.deviation) < _BLANK_DEVIATION:
         return best
-    text = pair.original.text_like or pair.copy.text_like
+    text = _on_a_page(pair)
     print_counts = not text and min(pair.original.printed, pair.copy.printed) >= _PRINTED_SHARE
     for placement in placements(pair.original, pair.copy, *(page.FEATURE_SIDES if text else photo.FEATURE_SIDES)):
         finding = page.judge_page(placement, pair) if text else photo.judge_photo(placement, pair)
@@ -50,12 +51,20 @@ def compare(original: View | Pixels, copy: View | Pixels) -> Evidence:
             score = min(score, page.print_score(finding, pair))
         if score >= COPY:
             seen = colours(finding, pair)
-            score, edit = (COPY / 2, "") if seen.other else (score, edit_of(finding, seen, pair))
+            other = seen.other and not text  # the same words and figures on other paper are the same page
+            score, edit = (COPY / 2, "") if other else (score, edit_of(finding, seen, pair))
         if score > best.score:
             best = Evidence(score, edit)
         if best.score >= _SURE:
             break
     return best
+
+
+def _on_a_page(pair: Pair) -> bool:
+    """Whether to compare text. Blur makes a drawing's lines look like lines of text, so the sharper picture decides."""
+    blurred, sharper = sorted((pair.original, pair.copy), key=lambda view: view.sharpness)
+    clear = blurred.sharpness < _BLURRED * sharper.sharpness
+    return sharper.text_like or (blurred.text_like and not clear)
 
 
 def _view(given: View | Pixels) -> View:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from twinwatch.evidence.align import Placement, degrees
 from twinwatch.evidence.colours import Colours
 from twinwatch.evidence.overlay import Finding, Pair
+from twinwatch.evidence.placement import Placement, degrees
 
 _WHOLE = 0.97
 _FINEST = 256  # pixels; a photo that had to be compared at fewer is blurred

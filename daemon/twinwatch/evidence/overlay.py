@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from twinwatch.evidence.align import Placement
-from twinwatch.evidence.text import shrink
+from twinwatch.evidence.placement import Placement
+from twinwatch.evidence.text import reduced, reduction, shrink
 from twinwatch.evidence.view import Pixels, View
 
 COPY = 0.6
@@ -50,6 +50,7 @@ class Grid:
     reach: int
     texture: float  # standard deviation in grey levels from which a window shows something
     smooth: float = 0.0  # blur of both pictures, in pixels
+    strips: bool = False  # as for `text.reduction`
     sigmas: int = 4  # how many blurs to try for one sharpness; beyond the first few a smaller side shows as much
 
 
@@ -121,7 +122,7 @@ def correlate(placement: Placement, pair: Pair, grid: Grid, tone: Tone | None = 
 
     With a `tone`, both are first brought to one, so that what the brighter lost counts against neither.
     """
-    base, laid, inside = lay(placement, pair.original.grey, pair.copy.grey, grid.side)
+    base, laid, inside = lay(placement, pair.original.grey, pair.copy.grey, grid)
     if tone is not None:
         base, laid = tone.even(base, laid)
     height, width = base.shape
@@ -188,8 +189,7 @@ def refined(windows: Windows) -> Placement | None:
     )
     if affine is None:
         return None
-    longest = max(placement.original_size)
-    scale = np.diag([longest / min(grid.side, longest)] * 2 + [1.0])
+    scale = np.diag([1 / reduction(placement.original_size, grid.side, grid.strips)] * 2 + [1.0])
     step = np.vstack([affine, [0, 0, 1.0]])
     corrected = replace(placement, matrix=scale @ step @ np.linalg.inv(scale) @ placement.matrix)
     return corrected if corrected.plausible(whole=True) else None
@@ -208,16 +208,16 @@ def _moments(values: Floats, cell: int) -> tuple[Floats, Floats]:
     return mean, np.maximum(cells(values * values, cell) - mean * mean, 0)
 
 
-def lay(placement: Placement, plane: Pixels, copy_plane: Pixels, side: int) -> tuple[Floats, Floats, Floats]:
-    """The original at `side`, the copy laid on it, and where the copy covers it: [h, w] or [h, w, 3], the last [h, w].
+def lay(placement: Placement, plane: Pixels, copy_plane: Pixels, grid: Grid) -> tuple[Floats, Floats, Floats]:
+    """The original at a grid's size, the copy laid on it, and where the copy covers it: [h, w, ...], the last [h, w].
 
     Levels are centred: -128..127.
     """
-    base = shrink(plane, side)
+    base = shrink(plane, grid.side, grid.strips)
     factor = base.shape[1] / plane.shape[1], base.shape[0] / plane.shape[0]
     # Reduced by area to the grain of the original first, since the warp itself would skip pixels.
     grain = float(np.sqrt(abs(np.linalg.det(placement.matrix[:2, :2])))) * factor[0]
-    source = shrink(copy_plane, max(1, round(max(copy_plane.shape[:2]) * min(1.0, grain))))
+    source = reduced(copy_plane, grain)
     copy_factor = source.shape[1] / copy_plane.shape[1], source.shape[0] / copy_plane.shape[0]
     matrix, size = placement.at_scale(factor, copy_factor)[:2], (base.shape[1], base.shape[0])
     laid = cv2.warpAffine(source, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -7,8 +7,8 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from twinwatch.evidence.align import Placement
 from twinwatch.evidence.overlay import COPY, Finding, Grid, Mask, Pair, Windows, correlate, refined
+from twinwatch.evidence.placement import Placement
 
 SIDE = 1024  # pixels; decode no smaller
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
+import cv2
 import numpy as np
 
 from twinwatch.evidence.additions import differing, laid_over
-from twinwatch.evidence.align import Placement
+from twinwatch.evidence.colours import lay_colours
 from twinwatch.evidence.overlay import (
     COPY,
     Finding,
@@ -20,6 +23,7 @@ from twinwatch.evidence.overlay import (
     refined,
     tone_of,
 )
+from twinwatch.evidence.placement import Placement
 
 FEATURE_SIDES = (160, 256)  # where strangers are told, and where a placement is found: at 208 deep crops are lost
 
@@ -29,25 +33,26 @@ _CORRECTIONS = 2
 
 # Measured on dev: of edited photos 0.91 of the texture and more agrees (JPEG at quality 10 least), mostly over 0.95; of
 # strangers at most 0.80 (one motorcycle in two colours), and 0.85 where one is blurred (one face in two rooms).
-_SHARE = 0.88
-_HIDDEN_SHARE = 0.4  # of the picture that may lie under what was laid over it, or beside that
+_SHARE = 0.92
+_HIDDEN_SHARE = 0.5  # of the picture that may lie under what was laid over it, or beside that
 _SMOOTH = 1.0  # pixels; takes off JPEG's blocks, which hide agreement, and no stranger's shapes
-_BLURRED = Grid(64, cell=8, reach=1, texture=6.0, smooth=_SMOOTH, sigmas=7)
+_BLURRED = Grid(64, cell=8, reach=1, texture=6.0, smooth=_SMOOTH, strips=True, sigmas=7)
 # A blurred picture is compared at the finest size that both resolve.
-_GRIDS = (*(Grid(side, cell=8, reach=1, texture=6.0, smooth=_SMOOTH) for side in (256, 128, 64)), _BLURRED)
+_GRIDS = (*(Grid(side, cell=8, reach=1, texture=6.0, smooth=_SMOOTH, strips=True) for side in (256, 128, 64)), _BLURRED)
 # The correlation at which a window agrees, after _SMOOTH, by side. Blur takes away noise and detail alike, so a
 # blurred copy agrees more closely and a blurred stranger too: at 64, of the nearest strangers blurred by 2.5% of the
 # width, up to all of the texture is over 0.9 and 0.80 of it over 0.99.
 _AGREES = {256: 0.9, 128: 0.97, 64: 0.99}
 # Where blur left little else, colours have to fit: copies miss by 0.02 to 0.08, the nearest strangers by 0.14 and more.
 _BLURRED_SHARE, _MISFIT = 0.5, 0.1
+_EDGE, _SEEN = 1.5, 0.5  # blurs from the edge within which it is not compared; share of a pixel that the copy covers
 
 
 def judge_photo(placement: Placement, pair: Pair) -> Finding:
     windows = _finest(placement, pair)
     for _ in range(_CORRECTIONS):
         share = _agreeing(windows)
-        if share < _FOLLOW or (share >= _ENOUGH and not differing(windows).any()):
+        if share < _FOLLOW or _agrees_throughout(windows):
             break
         corrected = refined(windows)
         again = windows if corrected is None else _finest(corrected, pair)
@@ -57,14 +62,16 @@ def judge_photo(placement: Placement, pair: Pair) -> Finding:
     share = _agreeing(windows)
     if share < _FOLLOW:
         return Finding(COPY * share / _SHARE, windows, np.zeros_like(windows.whole))
-    base, laid, _ = lay(windows.placement, pair.original.grey, pair.copy.grey, windows.grid.side)
+    base, laid, _ = lay(windows.placement, pair.original.grey, pair.copy.grey, windows.grid)
     tone = tone_of(windows, base, laid)
-    if tone is not None and tone.clips(base, laid):
-        windows = _finest(windows.placement, pair, tone)
+    if not _agrees_throughout(windows) and tone is not None and tone.clips(base, laid):
+        toned = _finest(windows.placement, pair, tone)
+        # Blur too takes the lightest and darkest levels, and cutting those off as well would only lose agreement.
+        windows = max(windows, toned, key=_agreeing)
         share = _agreeing(windows)
     hidden, different = np.zeros_like(windows.whole), differing(windows)
     if different.any():
-        under = _laid_over(windows, different, tone, pair)
+        under = _laid_over(windows, different, pair)
         if under is None:
             return Finding(min(COPY * share / _SHARE, COPY / 2), windows, hidden)
         hidden, share = under, _agreeing(windows, under)
@@ -75,23 +82,22 @@ def judge_photo(placement: Placement, pair: Pair) -> Finding:
     return Finding(score, windows, hidden, tone)
 
 
-def _laid_over(windows: Windows, different: Mask, tone: Tone | None, pair: Pair) -> Mask | None:
+def _laid_over(windows: Windows, different: Mask, pair: Pair) -> Mask | None:
     """The windows under a caption, a sticker or the like; None if what differs is none, or too much."""
-    if tone is None:
-        return None
-    side = windows.grid.side
-    base, laid, _ = lay(windows.placement, pair.original.pixels, pair.copy.pixels, side)
-    grey, copy_grey, _ = lay(windows.placement, pair.original.grey, pair.copy.grey, side)
-    hidden = laid_over(windows, different, (base + 128, laid + 128), tone.even(grey, copy_grey))
+    hidden = laid_over(windows, different, lay_colours(windows, pair))
     return None if hidden is None or hidden[windows.whole].mean() > _HIDDEN_SHARE else hidden
 
 
 def _misfit(windows: Windows, pair: Pair) -> float:
     """Of pictures of which blur left little but colours: how far those differ, as a share of how much they vary."""
-    base, laid, inside = lay(windows.placement, pair.original.pixels, pair.copy.pixels, windows.grid.side)
+    base, laid, inside = lay(windows.placement, pair.original.pixels, pair.copy.pixels, windows.grid)
+    # What an editor's blur took from beyond the edge is not known.
+    margin = 2 * math.ceil(_EDGE * abs(windows.blur)) + 1
+    square = np.ones((margin, margin), np.uint8)
+    seen = cv2.erode((inside > _SEEN).astype(np.uint8), square, borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
     least = 1.0
     for factor in (0.7, 0.85, 1.0, 1.2, 1.4):  # the blur that evened them out is known no closer
-        ours, theirs = (plane[inside > 0] for plane in evenly_sharp(base, laid, factor * windows.blur))  # [n, 3]
+        ours, theirs = (plane[seen] for plane in evenly_sharp(base, laid, factor * windows.blur))  # [n, 3]
         ours, theirs = ours - ours.mean(axis=0), theirs - theirs.mean(axis=0)
         power = (ours**2).sum(axis=0) * (theirs**2).sum(axis=0)  # [3]
         alike = (ours * theirs).sum(axis=0) ** 2 / np.maximum(power, 1e-6)
@@ -106,6 +112,10 @@ def _finest(placement: Placement, pair: Pair, tone: Tone | None = None) -> Windo
         if windows.even:
             break
     return windows
+
+
+def _agrees_throughout(windows: Windows) -> bool:
+    return _agreeing(windows) >= _ENOUGH and not differing(windows).any()
 
 
 def _agreeing(windows: Windows, hidden: Mask | None = None) -> float:

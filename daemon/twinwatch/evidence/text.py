@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -10,14 +11,29 @@ from numpy.typing import NDArray
 
 Grey = NDArray[np.uint8]
 
+_LONGEST_STRIP = 2.0
 _LOW = 0.06  # share of the longest side; letters and lines of text are lower, most parts of a drawing are not
 _SPECK = 6  # pixels
 _READABLE = 600  # pixels of a photo from which what is printed in it can be read
 
 
-def shrink(picture: Grey, side: int) -> Grey:
-    """Reduce `picture` [h, w] so that its longest side is at most `side`, by area; never enlarge."""
-    factor = side / max(picture.shape)
+def reduction(size: tuple[int, ...], side: int, strips: bool = False) -> float:
+    """The factor, at most 1, that brings the longer of the two sides in `size` to `side`.
+
+    With `strips`, a picture longer than 4:3 keeps as many pixels as one of 4:3, or it would be too thin to show much.
+    """
+    longest, shortest = max(size), max(1, min(size))
+    longer = min(max(1.0, math.sqrt(0.75 * longest / shortest)), _LONGEST_STRIP) if strips else 1.0
+    return min(1.0, longer * side / longest)
+
+
+def shrink(picture: Grey, side: int, strips: bool = False) -> Grey:
+    """Reduce `picture` [h, w] to `side` pixels as `reduction` counts them, by area; never enlarge."""
+    return reduced(picture, reduction(picture.shape[:2], side, strips))
+
+
+def reduced(picture: Grey, factor: float) -> Grey:
+    """Reduce `picture` [h, w] or [h, w, 3] by a factor, by area; never enlarge."""
     if factor >= 1:
         return picture
     size = max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor))
@@ -31,7 +47,7 @@ def text_like(grey: Grey) -> bool:
     if coarse.low < 0.3:
         return False
     # Receipts have a ground of 0.63 to 0.98, strokes of 0.02 to 0.16 and little else; photos fail on each.
-    if max(grey.shape) >= 400:
+    if max(grey.shape) >= 400 and coarse.solid < 0.12:
         fine = _strokes(grey, reach=round(max(grey.shape) / 70) | 1, step=40)
         if fine.ground >= 0.6 and fine.share >= 0.015 and fine.solid < 0.08 and fine.low >= 0.5:
             return True

@@ -42,6 +42,13 @@ class View:
         return text_like(self.grey)
 
     @cached_property
+    def sharpness(self) -> float:
+        """Gradient for each grey level of deviation, at 256 pixels."""
+        small = shrink(self.grey, 256).astype(np.float32)
+        across, down = cv2.Sobel(small, cv2.CV_32F, 1, 0, ksize=1), cv2.Sobel(small, cv2.CV_32F, 0, 1, ksize=1)
+        return float(np.sqrt((across * across + down * down).mean())) / max(float(small.std()), 1e-3)
+
+    @cached_property
     def printed(self) -> float:
         """Share of the picture that is printed."""
         return printed(self.grey)
@@ -49,5 +56,5 @@ class View:
     def features(self, side: int) -> Features:
         """Features found at `side` pixels."""
         if side not in self._features:
-            self._features[side] = find(shrink(self.grey, side), self.size)
+            self._features[side] = find(shrink(self.grey, side, strips=True), self.size)
         return self._features[side]
