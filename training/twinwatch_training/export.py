@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tempfile
 import warnings
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -12,6 +13,8 @@ import numpy as np
 import onnxruntime
 import torch
 from numpy.typing import NDArray
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from twinwatch.bundle import Bundle, Manifest, write_bundle
 from twinwatch.errors import TwinwatchError
@@ -25,20 +28,27 @@ from twinwatch_training.train import Fitted
 
 OPSET = 17
 MAX_PARITY_ERROR = 1e-4
+_BATCH = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Onnx:
-    """An exported encoder and the largest absolute difference of any number it gives from what torch gives."""
+    """An exported encoder.
+
+    `parity_error`: the largest absolute difference of any number from what torch gives, before weights are rounded;
+    `int8_error`: the median L2 distance by which rounding them to 8 bits moves an embedding, None where they are not.
+    """
 
     data: bytes
     parity_error: float
+    int8_error: float | None
 
 
-def export_onnx(fitted: Fitted, preset: Preset, sample: NDArray[np.uint8]) -> Onnx:
+def export_onnx(fitted: Fitted, preset: Preset, sample: NDArray[np.uint8], typical: NDArray[np.uint8]) -> Onnx:
     """Export the encoder: `pixels` uint8 [N, side, side, 3] -> `embedding` float32 [N, 256].
 
-    Raises TwinwatchError when it differs from torch by more than 1e-4 on `sample`, uint8 [N, side, side, 3].
+    Raises TwinwatchError when it differs from torch by more than 1e-4 on `sample`, uint8 [N, side, side, 3]. Where the
+    preset asks for 8-bit weights, `typical` pictures, of the same shape, tell the range of each layer.
     """
     model = fitted.model.to("cpu").eval()
     stored = io.BytesIO()
@@ -63,7 +73,43 @@ def export_onnx(fitted: Fitted, preset: Preset, sample: NDArray[np.uint8]) -> On
             f"the ONNX file differs from torch by {error:.2g}, more than {MAX_PARITY_ERROR:g}; nothing was written: "
             f"report it with the versions of torch ({torch.__version__}) and onnxruntime ({onnxruntime.__version__})"
         )
-    return Onnx(data, error)
+    if not preset.int8:
+        return Onnx(data, error, None)
+    rounded = _int8(data, typical)
+    moved = np.linalg.norm(onnx_embedder(rounded)(sample) - theirs, axis=1)  # [N]
+    return Onnx(rounded, error, float(np.median(moved)))
+
+
+class _Batches(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime publishes no types
+    """Pictures for onnxruntime to measure ranges on."""
+
+    def __init__(self, pixels: NDArray[np.uint8]) -> None:
+        self._batches = iter(np.array_split(pixels, max(1, len(pixels) // _BATCH)))
+
+    def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+        batch = next(self._batches, None)
+        return None if batch is None else {"pixels": batch}
+
+
+def _int8(data: bytes, typical: NDArray[np.uint8]) -> bytes:
+    """Round the convolutions' weights and inputs to 8 bits, which makes them more than twice as fast."""
+    with tempfile.TemporaryDirectory() as scratch:
+        exact, folded, rounded = (Path(scratch) / name for name in ("exact.onnx", "folded.onnx", "rounded.onnx"))
+        exact.write_bytes(data)
+        quant_pre_process(exact, folded)
+        quantize_static(
+            folded,
+            rounded,
+            _Batches(typical),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv"],
+            per_channel=True,
+            # Seven bits of weight: eight overflow on processors without VNNI, and give other numbers there.
+            reduce_range=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+        return rounded.read_bytes()
 
 
 def write(
@@ -101,6 +147,7 @@ def write(
             "clusters": len(clusters.centroids),
             "onnx_opset": OPSET,
             "onnx_parity_error": onnx.parity_error,
+            "int8_error": onnx.int8_error,
             "recall_false_alarm_rate": evaluation.false_alarm_rate,
             "recall_threshold": evaluation.threshold,
             "mean_recall": evaluation.mean_recall,

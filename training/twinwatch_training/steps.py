@@ -29,17 +29,19 @@ from twinwatch_training.evaluate import (
     evaluate,
     halve,
     load_evaluation,
+    onnx_embedder,
     save_evaluation,
 )
 from twinwatch_training.export import Onnx, export_onnx, write
 from twinwatch_training.leaderboard import PAIR_EDIT, Standing, leaderboard
-from twinwatch_training.model import Embed, embedder
+from twinwatch_training.model import Embed
 from twinwatch_training.peers import encoder_method, installed_peers, peers
 from twinwatch_training.presets import Preset, preset
 from twinwatch_training.report import Measured, write_report
 from twinwatch_training.train import Fitted, OnEpoch, Run, fit, load_fitted
 
 _SAMPLES = 64  # held-out pictures on which ONNX and torch are compared
+_TYPICAL = 512  # training pictures that tell the range of each layer
 _MIN_EVALUATED = 20
 _SHOWN_SIDE = 512
 
@@ -87,14 +89,13 @@ class Steps:
         return self.evaluation
 
     def export(self, out: Path) -> tuple[Bundle, Onnx]:
-        """Export the encoder, check it against torch, and write the bundle."""
+        """Write the bundle."""
         clusters, calibration, evaluation = self.clusters, self.calibration, self.evaluation
-        onnx = export_onnx(self.fitted, self.preset, self.pictures.pixels[spread(self.split.held_out, _SAMPLES)])
         bundle = write(
-            out=out, onnx=onnx, fitted=self.fitted, preset=self.preset, pictures=self.pictures, split=self.split,
+            out=out, onnx=self.onnx, fitted=self.fitted, preset=self.preset, pictures=self.pictures, split=self.split,
             clusters=clusters, calibration=calibration, evaluation=evaluation,
         )  # fmt: skip
-        return bundle, onnx
+        return bundle, self.onnx
 
     def report(self, out: Path, folder: Path) -> Path:
         """Draw the report of the bundle at `out` into `folder`."""
@@ -145,6 +146,15 @@ class Steps:
         return split(len(self.pictures), self.fitted.run.seed)
 
     @cached_property
+    def onnx(self) -> Onnx:
+        """The encoder as it ships, checked against torch; clusters, radius and recall are measured with it."""
+        sample, typical = (
+            self.pictures.pixels[spread(rows, count)]
+            for rows, count in ((self.split.held_out, _SAMPLES), (self.split.train, _TYPICAL))
+        )
+        return export_onnx(self.fitted, self.preset, sample, typical)
+
+    @cached_property
     def embeddings(self) -> NDArray[np.float32]:
         """float32 [training pictures, 256]."""
         return self._embed(self.pictures.pixels[self.split.train])
@@ -172,7 +182,7 @@ class Steps:
 
     @property
     def _embed(self) -> Embed:
-        return embedder(self.fitted.model.to(self._device), self._device)
+        return onnx_embedder(self.onnx.data)
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,8 +149,10 @@ def _loss(model: AutoEncoder, preset: Preset, pixels: Tensor, generator: torch.G
         embeddings = model.encode(views)  # [2B, 256]
         restored = model.decode(embeddings[: len(pixels)])  # [B, 3, S, S]
     contrast = info_nce(embeddings.float(), preset.temperature)
+    spread = nearness(embeddings.float())
     reconstruction = _up_to_orientation(restored.float(), pixels)
-    return contrast + preset.reconstruction_weight * reconstruction, reconstruction
+    total = contrast + preset.spread_weight * spread + preset.reconstruction_weight * reconstruction
+    return total, reconstruction
 
 
 def info_nce(embeddings: Tensor, temperature: float) -> Tensor:
@@ -163,6 +165,21 @@ def info_nce(embeddings: Tensor, temperature: float) -> Tensor:
     similarity = similarity.masked_fill(torch.eye(count, dtype=torch.bool, device=embeddings.device), -math.inf)
     twin = torch.arange(count, device=embeddings.device).roll(count // 2)  # [2B]
     return functional.cross_entropy(similarity, twin)
+
+
+def nearness(embeddings: Tensor) -> Tensor:
+    """How near the nearest strangers are: minus the mean log of their distance (Sablayrolles et al. 2019, eq. 3).
+
+    Spreads pictures out until one radius tells copies from strangers everywhere. Rows as for `info_nce`.
+    """
+    count = len(embeddings)
+    with torch.no_grad():
+        likeness = embeddings @ embeddings.T  # [2B, 2B]
+        rows = torch.arange(count, device=embeddings.device)
+        likeness[rows, rows] = likeness[rows, rows.roll(count // 2)] = -2.0
+        nearest = likeness.argmax(dim=1)  # [2B]
+    distance = (embeddings - embeddings[nearest]).norm(dim=1)  # [2B]
+    return -torch.log(distance + 1e-6).mean()
 
 
 def _up_to_orientation(restored: Tensor, pixels: Tensor) -> Tensor:
