@@ -82,7 +82,8 @@ def _addition(picture: Floats, other: Floats, changed: Mask) -> Mask | None:
         return _strip(flat, changed)
     under = _flat(other, changed)
     # A thing that moved by less than its size shows its colours in both.
-    if under is not None and _near(colours, _own(under, changed)[0]).any():
+    theirs = [] if under is None else list(_own(under, changed)[0])
+    if any(np.abs(colours - colour).max(axis=1).min() <= _APART for colour in theirs):
         return None
     return np.asarray(grown | changed)
 
@@ -99,7 +100,9 @@ def _flat(picture: Floats, changed: Mask) -> _Flat | None:
     """None where what changed has more than a few colours."""
     core = _core(changed)
     colours = _main_colours(picture[core])
-    near = _near(picture.reshape(-1, 3), colours).reshape(*changed.shape, -1)  # [h, w, k]
+    near = np.stack(
+        [cv2.inRange(picture, each - _NEAR, each + _NEAR) > 0 for each in colours.astype(np.float64)], axis=2
+    )  # [h, w, k]
     flat: Mask = np.asarray(near.any(axis=2))
     edged = cv2.dilate(flat.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0  # with what an edge mixes
     few = float(flat[core].mean()) >= _FLAT and float(edged[core].mean()) >= _EDGED
@@ -170,8 +173,3 @@ def _main_colours(pixels: Floats) -> Floats:
         if len(found) == _COLOURS:
             break
     return np.stack(found)
-
-
-def _near(pixels: Floats, colours: Floats) -> Mask:
-    """[n, 3] and [k, 3] -> [n, k]: which pixels have which colours."""
-    return np.asarray(np.abs(pixels[:, None] - colours[None]).max(axis=2) <= _NEAR)

@@ -22,7 +22,7 @@ _MIN_INLIERS = 8  # six numbers fit any three matches; five more agreeing by cha
 _COARSE_INLIERS = 5  # strangers have 4 at most, measured on dev
 _PLENTY = 20  # so many place a copy well enough to be corrected from there
 _REACH_PX = 3.0
-_PLAIN = 120  # features; with more, those that match would have placed a copy
+_PLAIN = 60  # features; with more, those that match would have placed a copy
 
 
 def placements(original: View, copy: View, coarse_side: int, side: int) -> Iterator[Placement]:
@@ -35,7 +35,7 @@ def placements(original: View, copy: View, coarse_side: int, side: int) -> Itera
     for each in itertools.chain(
         _whole(original, copy),
         (each for each in _by_features(original, copy, coarse_side, side) if each.plausible()),
-        (each for each in _plain(original, copy, side) if each.plausible()),
+        (each for each in _plain(original, copy, coarse_side) if each.plausible()),
     ):
         if not any(each.same_as(other) for other in tried):
             tried.append(each)

@@ -19,11 +19,11 @@ _SAME_SHAPE = 0.9  # the correlation from which a window's colour is believed
 _GREY = 5.0  # mean chroma below which a picture is grey; JPEG leaves 1 to 3
 _CLIPPED, _CUT = 4.0, 0.02  # levels from black or white that may have been cut off; weight of such pixels nearby
 _FEW_WINDOWS = 12
-_PIXELS, _SMOOTH = 500, 1.5  # how many pixels of each sort are asked for the rule; blur against noise
+_PIXELS, _SMOOTH = 400, 1.5  # how many pixels of each sort are asked for the rule; blur against noise
 _FEW = 30
 _ROUNDS = 3
 _BETTER = 0.8  # share of what the likelier rule leaves over, below which a less likely one is believed
-_WELL = 2.0  # a rule that misses by so few levels on average needs no better
+_NEARLY_ALL, _WELL = 0.98, 8.0  # a rule that misses so many pixels by no more levels needs no better
 _MOST_MISSED = 20.0  # levels; a pixel that misses by more says no more
 _SATURATIONS = (1.0, 0.0, 0.5, 0.75, 1.3)
 _GAMMAS = (0.5, 0.7, 1.4, 2.0)
@@ -154,9 +154,16 @@ def _rule(smooth: tuple[Floats, Floats], sharp: tuple[Floats, Floats], clear: Ma
             left = np.minimum(np.abs(ours - theirs).max(axis=1), _MOST_MISSED)  # [n]
             if best is None or left.mean() < _BETTER * best[0]:
                 best = float(left.mean()), rule
-        if best is not None and best[0] <= _WELL:
+        if best is not None and _explains(best[1], smooth, clear):
             break
     return None if best is None else best[1]
+
+
+def _explains(rule: Recolouring, smooth: tuple[Floats, Floats], clear: Mask) -> bool:
+    """Whether so little is left over that no other rule need be tried."""
+    ours, theirs = rule.even(*smooth)
+    left = np.abs(ours - theirs)[clear.all(axis=1)].max(axis=1)
+    return len(left) >= _FEW and float(np.quantile(left, _NEARLY_ALL)) <= _WELL
 
 
 def _tries() -> Iterator[tuple[float, float]]:
