@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 
 import cv2
 import numpy as np
@@ -47,7 +48,7 @@ def differing(windows: Windows) -> Mask:
 
 def laid_over(windows: Windows, different: Mask, laid: Laid) -> Mask | None:
     """Return the windows [rows, columns] that something was laid over; None if what differs cannot all be that."""
-    changed: Mask = np.abs(laid.apart()).max(axis=2) > _CHANGED  # [h, w]
+    changed: Mask = reduce(np.maximum, cv2.split(np.abs(laid.apart()))) > _CHANGED  # [h, w]
     regions = list(_regions(changed, different, windows.grid.cell))
     hidden = []
     for picture, other in ((laid.base, laid.laid), (laid.laid, laid.base)):
@@ -60,14 +61,13 @@ def laid_over(windows: Windows, different: Mask, laid: Laid) -> Mask | None:
 
 def _regions(changed: Mask, different: Mask, cell: int) -> Iterator[Mask]:
     """The pixels [h, w] that changed, by group of neighbouring windows that differ, of two by two cells each."""
-    _, pieces = cv2.connectedComponents(changed.astype(np.uint8), connectivity=8)
     near = cv2.dilate(different.astype(np.uint8), np.ones((3, 3), np.uint8))
     count, labels = cv2.connectedComponents(near, connectivity=8)
     for label in range(1, count):
         pixels = np.zeros(changed.shape, np.bool_)
         for row, column in zip(*np.nonzero((labels == label) & different), strict=True):
             pixels[row * cell : (row + 2) * cell, column * cell : (column + 2) * cell] = True
-        yield changed & np.isin(pieces, np.unique(pieces[pixels & changed]))
+        yield _touching(changed, pixels)
 
 
 def _addition(picture: Floats, other: Floats, changed: Mask) -> Mask | None:
@@ -90,7 +90,7 @@ def _addition(picture: Floats, other: Floats, changed: Mask) -> Mask | None:
 
 @dataclass(frozen=True, slots=True)
 class _Flat:
-    """The few colours [k, 3] that a picture has where it changed, and which pixels have which: [h, w, k]."""
+    """The few colours [k, 3] that a picture has where it changed, and which pixels have which: [k, h, w]."""
 
     colours: Floats
     near: Mask
@@ -100,10 +100,8 @@ def _flat(picture: Floats, changed: Mask) -> _Flat | None:
     """None where what changed has more than a few colours."""
     core = _core(changed)
     colours = _main_colours(picture[core])
-    near = np.stack(
-        [cv2.inRange(picture, each - _NEAR, each + _NEAR) > 0 for each in colours.astype(np.float64)], axis=2
-    )  # [h, w, k]
-    flat: Mask = np.asarray(near.any(axis=2))
+    near = np.stack([cv2.inRange(picture, each - _NEAR, each + _NEAR) > 0 for each in colours.astype(np.float64)])
+    flat: Mask = np.asarray(near.any(axis=0))
     edged = cv2.dilate(flat.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0  # with what an edge mixes
     few = float(flat[core].mean()) >= _FLAT and float(edged[core].mean()) >= _EDGED
     return _Flat(colours, near) if few else None
@@ -121,10 +119,8 @@ def _own(flat: _Flat, changed: Mask) -> tuple[Floats, Mask]:
     A ground that shows where something has gone goes on beyond that.
     """
     found, covered = [], np.zeros_like(changed)
-    for number, colour in enumerate(flat.colours):
-        alike = flat.near[..., number]  # [h, w]
-        _, labels = cv2.connectedComponents(alike.astype(np.uint8), connectivity=8)
-        grown = alike & np.isin(labels, np.unique(labels[_core(changed) & alike]))
+    for colour, alike in zip(flat.colours, flat.near, strict=True):
+        grown = _touching(alike, _core(changed))
         own = int((grown & changed).sum())
         if own >= max(_OWN * int(changed.sum()), _FEW_OWN) and int(grown.sum()) <= _GROWS * own:
             found.append(colour)
@@ -137,7 +133,7 @@ def _strip(flat: _Flat, changed: Mask) -> Mask | None:
 
     A black caption below a dark photo has no edge of its own.
     """
-    covered = flat.near.any(axis=2) | changed
+    covered = flat.near.any(axis=0) | changed
     for turn in range(4):
         bar, inside = np.rot90(covered, turn), np.rot90(changed, turn)
         depth = int(np.flatnonzero(inside.any(axis=1))[-1]) + 1  # from the upper edge
@@ -159,6 +155,14 @@ def _ink(picture: Floats, other: Floats, changed: Mask) -> bool:
     astray = np.abs(ink - (ink @ colour)[:, None] * colour).max(axis=1) > _ASTRAY * strength
     width = float(cv2.distanceTransform(changed.astype(np.uint8), cv2.DIST_L2, 3).max())
     return bool(bare.mean() >= _BARE and astray.mean() <= 1 - _BARE and width <= _THIN)
+
+
+def _touching(whole: Mask, part: Mask) -> Mask:
+    """The pieces [h, w] of `whole` of which some lies in `part`."""
+    count, labels = cv2.connectedComponents(whole.astype(np.uint8), connectivity=8)
+    touched = np.zeros(count, np.bool_)
+    touched[labels[whole & part]] = True
+    return np.asarray(touched[labels])
 
 
 def _main_colours(pixels: Floats) -> Floats:
