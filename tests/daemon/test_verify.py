@@ -228,6 +228,50 @@ def test_a_plain_thing_that_moved_is_no_sticker() -> None:
     assert compare(before, after).score < COPY
 
 
+def test_something_that_came_into_the_picture_is_no_sticker() -> None:
+    before, after = photo(4), photo(4)
+    cv2.ellipse(mask := np.zeros((240, 320), np.uint8), (170, 120), (34, 26), 0, 0, 360, 255, -1)
+    after[mask > 0] = photo(12)[mask > 0]
+    assert compare(before, after).score < COPY
+    cv2.ellipse(stuck := photo(4), (170, 120), (34, 26), 0, 0, 360, (250, 200, 40), -1)
+    assert compare(before, stuck).score >= COPY
+
+
+def test_a_small_part_in_another_colour_is_another_thing() -> None:
+    def with_bag(colour: tuple[int, int, int]) -> Pixels:
+        picture = photo(8)
+        cv2.rectangle(picture, (120, 90), (175, 150), colour, -1)
+        for line in range(95, 150, 9):  # of one pattern, so that the shape says nothing
+            cv2.line(picture, (122, line), (173, line + 3), tuple(level // 2 for level in colour), 2)
+        return picture
+
+    assert compare(with_bag((200, 40, 40)), with_bag((40, 60, 200))).score < COPY
+    assert compare(with_bag((200, 40, 40)), jpeg(10)(with_bag((200, 40, 40)))).score >= COPY
+    for edit in (levels(1.25, 0), levels(0.5, 0), grey):
+        assert compare(with_bag((200, 40, 40)), edit(with_bag((200, 40, 40)))).score >= COPY
+
+
+def plain(width: int = 360, height: int = 300) -> Pixels:
+    """A thing without features on an uneven ground: a shirt laid on the floor."""
+    across = np.linspace(190, 225, width, dtype=np.float32)[None, :] + np.linspace(0, 18, height)[:, None]
+    picture = np.repeat(across[:, :, None], 3, axis=2).astype(np.uint8)
+    shirt = np.array([[120, 60], [235, 60], [310, 120], [275, 150], [245, 125], [245, 260], [115, 260], [60, 150]])
+    cv2.fillPoly(picture, [shirt.astype(np.int32)], (40, 80, 190), cv2.LINE_AA)
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), 1.5), np.uint8)
+
+
+@pytest.mark.parametrize("edit", [crop(0.2), crop(0.35), shift, turn(5)], ids=["crop", "deep crop", "shift", "turn"])
+def test_a_plain_thing_is_found_by_its_shape(edit: Edit) -> None:
+    assert compare(plain(), edit(plain())).score >= COPY
+
+
+def test_a_long_strip_is_compared_at_enough_pixels() -> None:
+    strip = photo(14, 480, 140)
+    for edit in (blur(0.01), blur(0.025), half, crop(0.2)):
+        assert compare(strip, edit(strip)).score >= COPY
+        assert compare(photo(15, 480, 140), edit(strip)).score < COPY
+
+
 def test_a_drawing_is_no_page_and_may_be_blurred() -> None:
     drawing, rng = np.full((300, 300, 3), 255, np.uint8), np.random.default_rng(3)
     for _ in range(14):

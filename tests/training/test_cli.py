@@ -206,3 +206,8 @@ def test_the_default_preset_learns_from_a_small_folder(finished: Any, tmp_path: 
     session = onnxruntime.InferenceSession(str(bundle.encoder_path), providers=["CPUExecutionProvider"])
     embedding = session.run(None, {"pixels": np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)})[0]
     assert np.allclose(np.linalg.norm(embedding, axis=1), 1, atol=1e-5)
+    graph = onnx.load(bundle.encoder_path)
+    onnx.checker.check_model(graph)
+    assert [(each.domain, each.version) for each in graph.opset_import] == [("", 17)]
+    assert {each.data_type for each in graph.graph.initializer if len(each.dims) == 4} == {onnx.TensorProto.INT8}
+    assert 0 < bundle.manifest.training["int8_error"] < 0.2

@@ -12,7 +12,7 @@ import torch
 from twinwatch.errors import ConfigError, TwinwatchError
 from twinwatch_training.data import Pictures, load_pictures, split
 from twinwatch_training.presets import DEFAULT, SEED, Preset, preset
-from twinwatch_training.train import EpochLoss, Fitted, Run, choose_device, fit, load_fitted
+from twinwatch_training.train import EpochLoss, Fitted, Run, choose_device, fit, load_fitted, nearness
 
 EPOCHS = 3
 Fill = Callable[[Path, int], Path]
@@ -95,6 +95,13 @@ def test_a_loss_that_is_no_number_stops_the_run(folder: Path, tmp_path: Path) ->
     wild = replace(DEFAULT, learning_rate=float("inf"))
     with pytest.raises(TwinwatchError, match="loss of epoch"):
         go(wild, load_pictures(folder, 64, silent), tmp_path, lambda *_: None)
+
+
+def test_nearness_looks_at_the_nearest_stranger_alone() -> None:
+    angles = torch.tensor([0.0, 1.0, 2.5, 0.1, 0.9, 2.5])  # three pictures, then the copy of each
+    rows = torch.stack([angles.cos(), angles.sin()], dim=1)  # [6, 2]
+    apart = torch.tensor([0.9, 0.9, 1.5, 0.8, 0.8, 1.5])  # in radians, each to its nearest but its twin
+    assert nearness(rows).item() == pytest.approx(-torch.log(2 * torch.sin(apart / 2)).mean().item(), abs=1e-5)
 
 
 def test_devices() -> None:

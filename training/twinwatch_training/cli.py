@@ -261,7 +261,7 @@ class _Screen:
         bundle, onnx = steps.export(out)
         self.progress("export", 1, 1)
         size_kb = len(onnx.data) / 1000
-        rounded = "" if onnx.int8_error is None else f", and 8 bits move an embedding by {onnx.int8_error:.2g}"
+        rounded = f", and 8 bits move an embedding by {onnx.int8_error:.2g}" if onnx.int8_error else ""
         self._say(
             f"ONNX equals torch within {onnx.parity_error:.2g}{rounded}; bundle {bundle.id} in {out} ({size_kb:.0f} kB)"
         )

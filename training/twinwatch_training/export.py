@@ -36,12 +36,12 @@ class Onnx:
     """An exported encoder.
 
     `parity_error`: the largest absolute difference of any number from what torch gives, before weights are rounded;
-    `int8_error`: the median L2 distance by which rounding them to 8 bits moves an embedding, None where they are not.
+    `int8_error`: the median L2 distance by which rounding them to 8 bits moves an embedding, 0 if they are kept.
     """
 
     data: bytes
     parity_error: float
-    int8_error: float | None
+    int8_error: float
 
 
 def export_onnx(fitted: Fitted, preset: Preset, sample: NDArray[np.uint8], typical: NDArray[np.uint8]) -> Onnx:
@@ -74,7 +74,7 @@ def export_onnx(fitted: Fitted, preset: Preset, sample: NDArray[np.uint8], typic
             f"report it with the versions of torch ({torch.__version__}) and onnxruntime ({onnxruntime.__version__})"
         )
     if not preset.int8:
-        return Onnx(data, error, None)
+        return Onnx(data, error, 0.0)
     rounded = _int8(data, typical)
     moved = np.linalg.norm(onnx_embedder(rounded)(sample) - theirs, axis=1)  # [N]
     return Onnx(rounded, error, float(np.median(moved)))
@@ -94,11 +94,12 @@ class _Batches(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime publ
 def _int8(data: bytes, typical: NDArray[np.uint8]) -> bytes:
     """Round the convolutions' weights and inputs to 8 bits, which makes them more than twice as fast."""
     with tempfile.TemporaryDirectory() as scratch:
-        exact, folded, rounded = (Path(scratch) / name for name in ("exact.onnx", "folded.onnx", "rounded.onnx"))
+        exact, shaped, rounded = (Path(scratch) / name for name in ("exact.onnx", "shaped.onnx", "rounded.onnx"))
         exact.write_bytes(data)
-        quant_pre_process(exact, folded)
+        # Its optimisation would bring in operators of onnxruntime's own, and batch norms are folded already.
+        quant_pre_process(exact, shaped, skip_optimization=True)
         quantize_static(
-            folded,
+            shaped,
             rounded,
             _Batches(typical),
             quant_format=QuantFormat.QDQ,
