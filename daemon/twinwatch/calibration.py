@@ -82,20 +82,19 @@ class Calibration:
 
 
 def calibrate(
-    bundle: Bundle, encoder: Encoder, folder: Path, bearable: float, sample: int, limit: int, seed: int,
+    bundle: Bundle, encoder: Encoder, files: Sequence[Path], bearable: float, sample: int, limit: int, seed: int,
     progress: Progress,
 ) -> Calibration:  # fmt: skip
-    """Measure a bundle on the pictures below `folder` and choose its radius and evidence level for them.
+    """Measure a bundle on pictures in `files` and choose its radius and evidence level for them.
 
     `bearable` is the share of new pictures that may be accused wrongly. At most `limit` pictures are looked at and
     `sample` of them edited, both drawn by `seed`. Raises ConfigError for fewer than 20 usable pictures.
     """
-    files = _files(folder)
     drawn = np.random.default_rng(seed).permutation(len(files))[:limit]
     paths, small = _read([files[row] for row in np.sort(drawn)], bundle.input_size, progress)
     if len(paths) < MIN_PICTURES:
         raise ConfigError(
-            f"{folder} holds {len(paths)} usable pictures that differ; at least {MIN_PICTURES} are needed to measure "
+            f"there are {len(paths)} usable pictures that differ; at least {MIN_PICTURES} are needed to measure "
             f"anything, and thousands to tell of rare mistakes"
         )
     known = _embed(encoder, small)  # [N, 256]
@@ -138,6 +137,17 @@ def calibrate(
         suspicions=tuple(sorted(suspected, key=lambda each: -each.evidence)),
         left_out=len(drawn) - len(paths),
     )
+
+
+def pictures_below(folder: Path) -> list[Path]:
+    """Return the files that look like pictures, in order of path. Raises ConfigError for what is no folder."""
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is not a folder; name one that holds pictures like those to come")
+    found: list[Path] = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(parent, name) for name in names if Path(name).suffix.lower().removeprefix(".") in SUFFIXES]
+    return sorted(found)
 
 
 def calibrated(bundle: Bundle, calibration: Calibration, out: Path) -> Bundle:
@@ -222,16 +232,6 @@ def _compare(pair: tuple[int, int]) -> float:
 
 def _view(data: bytes) -> View:
     return View(decode_fit(data, EVIDENCE_SIDE, MAX_MEGAPIXELS).pixels)
-
-
-def _files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise ConfigError(f"{folder} is not a folder; name one that holds pictures like those to come")
-    found: list[Path] = []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(parent, name) for name in names if Path(name).suffix.lower().removeprefix(".") in SUFFIXES]
-    return sorted(found)
 
 
 def _read(files: Sequence[Path], size: tuple[int, int], progress: Progress) -> tuple[list[Path], NDArray[np.uint8]]:

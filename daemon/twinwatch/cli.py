@@ -161,7 +161,8 @@ def calibrate(
                 tasks[name] = bar.add_task(name, total=total, rate="")
             bar.update(tasks[name], completed=done)
 
-        found = calibration.calibrate(loaded, encoder, folder, bearable / 10_000, sample, limit, seed, show)
+        files = calibration.pictures_below(folder)
+        found = calibration.calibrate(loaded, encoder, files, bearable / 10_000, sample, limit, seed, show)
     _write(calibration_table(found))
     for line in calibration.findings(found):
         _out.print(Text(line))

@@ -99,6 +99,24 @@ def test_each_step_is_a_command_too(finished: Any, tmp_path: Path, train: Train)
     assert (tmp_path / "bundle.report" / "index.html").exists()
 
 
+def test_the_evidence_level_of_a_bundle_is_calibrated_too(tmp_path: Path, train: Train, fill: Fill) -> None:
+    data, work, out = fill(tmp_path / "data", 420), tmp_path / "work", tmp_path / "bundle"
+    early = train("calibrate", "--out", out, "--work", work, "--bearable", 10)
+    assert early.returncode == 2
+    for step in (["fit", data, "--preset", "seed", "--epochs", 1], ["cluster"], ["calibrate"], ["evaluate"]):
+        assert train(*step, "--work", work).returncode == 0
+    missing = train("calibrate", "--out", out, "--work", work, "--bearable", 10)
+    assert missing.returncode == 2 and "a bundle that is there" in " ".join(missing.stderr.split())
+    assert train("export", "--out", out, "--work", work).returncode == 0
+    before = load_bundle(out)
+    done = train("calibrate", "--out", out, "--work", work, "--bearable", 10, "--sample", 1)
+    assert done.returncode == 0, done.stderr
+    assert "of 21 accused" in done.stdout and "the sample is too small for this claim" in done.stdout
+    after = load_bundle(out)
+    assert after.id == before.id
+    assert f"nomination radius {after.manifest.nomination_radius:.4f}, evidence level" in done.stdout
+
+
 def test_a_bundle_is_evaluated_on_any_folder_against_others(
     finished: Any, tmp_path: Path, train: Train, fill: Fill
 ) -> None:

@@ -20,8 +20,11 @@ from rich.table import Table
 
 from twinwatch import __version__
 from twinwatch.bundle import load_bundle, locate
+from twinwatch.calibration import calibrate, calibrated, findings
 from twinwatch.edits import EDITS, HARD_EDITS, OTHER_EDITS
+from twinwatch.encoder import Encoder
 from twinwatch.errors import ConfigError, TwinwatchError
+from twinwatch.tables import calibration_table
 from twinwatch_training.evaluate import Evaluation, mean_recall, save_evaluation
 from twinwatch_training.presets import preset
 from twinwatch_training.steps import Measurement, Steps, measure_bundle
@@ -48,6 +51,11 @@ Edited = Annotated[
     int | None,
     typer.Option("--evidence", min=0, help=f"how many pictures to edit and judge with evidence, {JUDGED} if not given"),
 ]
+Bearable = Annotated[
+    float | None,
+    typer.Option("--bearable", min=1e-3, max=10_000, help="how many wrong accusations in 10,000 new pictures to bear"),
+]
+Sample = Annotated[int, typer.Option("--sample", min=1, help="with --bearable, how many pictures are edited")]
 Against = Annotated[str, typer.Option("--against", help="methods to stand beside: any of phash,pdq,seed")]
 Picture = Annotated[Path | None, typer.Option("--picture", help="also draw the table to this PNG, SVG or PDF file")]
 Json = Annotated[Path | None, typer.Option("--json", help="also write the numbers to this file")]
@@ -128,10 +136,25 @@ def cluster_command(out: OptionalOut = None, work: Work = None, device: Device =
 
 
 @app.command("calibrate")
-def calibrate_command(out: OptionalOut = None, work: Work = None, device: Device = "auto") -> None:
-    """Choose the nomination radius on the held-out pictures."""
+def calibrate_command(
+    out: OptionalOut = None,
+    work: Work = None,
+    device: Device = "auto",
+    bearable: Bearable = None,
+    sample: Sample = 100,
+) -> None:
+    """Choose the nomination radius on the held-out pictures; with --bearable the evidence level of BUNDLE too.
+
+    `twinwatch calibrate DIR` does the latter on any pictures.
+    """
     with _screen(_work(out, work)) as screen:
-        screen.calibrate(screen.steps(device))
+        steps = screen.steps(device)
+        if bearable is None:
+            screen.calibrate(steps)
+        elif out is None or not (out / "bundle.json").exists():
+            raise ConfigError("--bearable sets the levels of a bundle that is there: name it with --out")
+        else:
+            screen.calibrate_with_evidence(steps, out, bearable, sample)
 
 
 @app.command("evaluate")
@@ -250,6 +273,17 @@ class _Screen:
             f"(least: {low}, {rates.edit_recall[low]:.1%}); {rates.false_alarm_rate:.1%} of new pictures have "
             f"a stranger within it, among {rates.library_pictures}"
         )
+
+    def calibrate_with_evidence(self, steps: Steps, out: Path, bearable: float, sample: int) -> None:
+        bundle, paths = load_bundle(out), steps.held_out_paths
+        found = calibrate(
+            bundle, Encoder(bundle, "cpu", threads=0), paths, bearable / 10_000, sample, len(paths),
+            steps.fitted.run.seed, self.progress,
+        )  # fmt: skip
+        self._bars.console.print(calibration_table(found))
+        for line in findings(found):
+            self._say(line)
+        calibrated(bundle, found, out)
 
     def evaluate(self, steps: Steps, false_alarms: float) -> Evaluation:
         evaluation = steps.evaluate(false_alarms)

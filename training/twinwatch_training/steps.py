@@ -145,6 +145,11 @@ class Steps:
         """Which pictures were learned from."""
         return split(len(self.pictures), self.fitted.run.seed)
 
+    @property
+    def held_out_paths(self) -> list[Path]:
+        """The pictures that were not learned from."""
+        return [self.pictures.paths[row] for row in self.split.held_out]
+
     @cached_property
     def onnx(self) -> Onnx:
         """The encoder as it ships, checked against torch; clusters, radius and recall are measured with it."""
@@ -162,8 +167,7 @@ class Steps:
     @cached_property
     def edited(self) -> dict[str, NDArray[np.uint8]]:
         """The held-out pictures after each edit: uint8 [Q, S, S, 3] by edit."""
-        paths = [self.pictures.paths[row] for row in self.split.held_out]
-        return edited_copies(paths, self.preset.side, self._progress)
+        return edited_copies(self.held_out_paths, self.preset.side, self._progress)
 
     @cached_property
     def clusters(self) -> Clusters:
