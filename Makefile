@@ -1,7 +1,7 @@
 # make run    sets up and runs the daemon on an example folder
 # make test   sets up and passes the tests
 # make training  adds what twinwatch-train needs
-# make bench  times search and scan side by side with what one would use instead
+# make bench  times search and scan side by side with what one would use instead, and a picture and a pair
 # make lint   style, types and the direction of imports
 # sudo make install, sudo make uninstall: see systemd/install.mk
 
@@ -32,6 +32,7 @@ training: $(VENV)/.training
 bench: $(VENV)/.run
 	PYTHONPATH=examples $(BIN)/python benchmarks/search.py
 	PYTHONPATH=examples $(BIN)/python benchmarks/scan.py
+	PYTHONPATH=examples $(BIN)/python benchmarks/cost.py
 
 clean:
 	@# Renamed first: what a deletion that is cut short leaves is not taken for a virtual environment.
