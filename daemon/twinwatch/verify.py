@@ -21,7 +21,7 @@ EVIDENCE_SIDE = page.SIDE
 _SURE = 0.9  # no further placement is tried from here on
 _BLANK_DEVIATION = 2.0  # as decode.BLANK_DEVIATION: such pictures are copies only by equal bytes
 _BLURRED = 0.75  # share of the other's sharpness below which a picture counts as the blurred one
-_PRINTED_SHARE = 0.15  # a photo in which print takes this share must agree there too: a receipt on a desk
+_PRINTED_SHARE = 0.05  # a photo in which print takes this share must agree there too: a receipt on a desk
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,11 +29,11 @@ _CUBE, _NEAR = 16, 8.0  # levels: side of the cubes in which colours are counted
 # stickers, captions and logos have 0.85 and 0.98 and more; pieces of other photos at most 0.70 and 0.91, or 0.86 and
 # 0.98 where those show plain cloth.
 _FLAT, _EDGED = 0.7, 0.95
-_OWN, _FEW_OWN = 0.01, 8  # share and number of the changed pixels from which a colour counts as one of the addition
+_OWN, _FEW_OWN = 0.02, 8  # share and number of the changed pixels from which a colour counts as one of the addition
 _BAR_DEPTH, _BAR, _ENDS = 0.25, 0.9, 0.7  # of a side; share of the bar, and of what lies next to it, in its colours
 _BARE = 0.85  # share of the changed pixels that must be bare ground in the one picture and ink in the other
 _INKED, _ASTRAY, _THIN = 0.9, 0.35, 3.5  # quantile of full ink; how far off its colour; half a stroke in pixels
-_GROWS = 2.0  # how much larger than what changed a colour may be to be the addition's own: a ground goes on and on
+_GROWS = 2.0  # how much more of an addition's own colour there may be than in what changed
 
 
 def differing(windows: Windows) -> Mask:
@@ -77,15 +77,12 @@ def _addition(picture: Floats, other: Floats, changed: Mask) -> Mask | None:
     flat = _flat(picture, changed)
     if flat is None:
         return changed if _ink(picture, other, changed) else None
-    colours, grown = _own(flat, changed)
+    colours, covered = _own(flat, changed)
     if not len(colours):
         return _strip(flat, changed)
     under = _flat(other, changed)
-    # A thing that moved by less than its size shows its colours in both.
-    theirs = [] if under is None else list(_own(under, changed)[0])
-    if any(np.abs(colours - colour).max(axis=1).min() <= _APART for colour in theirs):
-        return None
-    return np.asarray(grown | changed)
+    # Two things of flat colours in one place are two drawings, or one that moved by less than its size.
+    return None if under is not None and len(_own(under, changed)[0]) else np.asarray(covered | changed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,17 +111,16 @@ def _core(changed: Mask) -> Mask:
 
 
 def _own(flat: _Flat, changed: Mask) -> tuple[Floats, Mask]:
-    """The colours [k, 3] that end where the picture changed, and the pixels that have them.
+    """The colours [k, 3] that are found hardly anywhere but where the picture changed, and the pixels that have them.
 
-    A ground that shows where something has gone goes on beyond that.
+    A ground that shows where something has gone goes on beyond that, and a chessman is one of many.
     """
     found, covered = [], np.zeros_like(changed)
     for colour, alike in zip(flat.colours, flat.near, strict=True):
-        grown = _touching(alike, _core(changed))
-        own = int((grown & changed).sum())
-        if own >= max(_OWN * int(changed.sum()), _FEW_OWN) and int(grown.sum()) <= _GROWS * own:
+        own = int((alike & changed).sum())
+        if own >= max(_OWN * int(changed.sum()), _FEW_OWN) and int(alike.sum()) <= _GROWS * own:
             found.append(colour)
-            covered |= grown
+            covered |= alike
     return np.array(found, np.float32).reshape(-1, 3), covered
 
 

@@ -30,7 +30,7 @@ FEATURE_SIDES = (160, 256)  # where strangers are told, and where a placement is
 _MIN_WINDOWS = 12  # with fewer textured windows, agreement can be chance
 _FOLLOW, _ENOUGH = 0.2, 0.95  # shares of agreeing windows between which a placement is worth correcting
 _CORRECTIONS = 2
-_LEAST = 0.5  # share below which not even what was laid over would explain the rest
+_LEAST = 0.4  # share below which not even what was laid over would explain the rest
 
 # Measured on dev: of edited photos 0.91 of the texture and more agrees (JPEG at quality 10 least), mostly over 0.95; of
 # strangers at most 0.80 (one motorcycle in two colours), and 0.85 where one is blurred (one face in two rooms).
