@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 import shutil
 import signal
 import time
@@ -391,7 +392,7 @@ def test_what_is_said_of_the_folders_is_so(site: Site, monkeypatch: pytest.Monke
     before = os.umask(0o022)
     site.start()
     os.umask(before)
-    scanned = wait_for(lambda: [line for line in site.stderr.splitlines() if " scanned " in line])
+    scanned = wait_for(lambda: re.findall(r".* scanned .*\n", site.stderr))  # whole lines: they come in pieces
     assert "files=3" in scanned[0]
     assert "new_or_changed=3" in scanned[0]
     assert "still_settling=3" in scanned[0]

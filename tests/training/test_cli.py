@@ -198,6 +198,7 @@ def test_wrong_words_end_with_2_and_a_reason(
 
 def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(finished: Any, tmp_path: Path) -> None:
     command = [
+        "env", "--default-signal=INT",  # a shell's background jobs ignore it, and their children with them
         str(Path(sys.executable).with_name("twinwatch-train")), "fit", str(finished.data), "--out", str(tmp_path / "b"),
         "--preset", "seed", "--epochs", "100000", "--device", "cpu",
     ]  # fmt: skip
