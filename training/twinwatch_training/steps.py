@@ -211,7 +211,7 @@ class Measurement:
         if self.detection is not None:
             recalls["with evidence"] = self.detection.recall
         rates = ", ".join(f"{each.name} {each.evaluation.false_alarm_rate:.1%}" for each in self.standings)
-        title = f"Recall by edit where so many new pictures are accused by distance alone: {rates}"
+        title = f"Recall by edit, by distance alone; new pictures accused:\n{rates}"
         save(recall_bars(title, self.standings[0].name, recalls, list(ALL_EDITS)), path)
         beside = path.with_name(f"{path.stem}-pair{path.suffix}")
         original = decode_fit(self.example.read_bytes(), _SHOWN_SIDE, MAX_MEGAPIXELS).pixels
