@@ -190,6 +190,21 @@ def test_one_other_figure_on_a_page_is_no_copy() -> None:
     assert compare(receipt(1), changed).score < COPY
 
 
+@pytest.mark.parametrize("edit", [lambda page: page, jpeg(85)], ids=["as it is", "jpeg"])
+def test_one_digit_on_a_full_page_makes_another_page(edit: Edit) -> None:
+    def filled(amount: str) -> Pixels:
+        page, rng = np.full((1000, 760, 3), 250, np.uint8), np.random.default_rng(1)
+        for line in range(28):
+            words = " ".join(str(number) for number in rng.integers(1000, 9999, 7))
+            text = words if line < 27 else f"amount due {amount}"
+            cv2.putText(page, text, (30, 40 + line * 34), cv2.FONT_HERSHEY_SIMPLEX, 0.7, (25, 25, 25), 2, cv2.LINE_AA)
+        return page
+
+    assert compare(filled("1250.00"), edit(filled("1250.00"))).score >= COPY
+    for other in ("1350.00", "8730.00"):
+        assert compare(filled("1250.00"), edit(filled(other))).score < COPY
+
+
 def test_forms_blurred_or_shrunk_beyond_reading_are_no_copies() -> None:
     for edit in (blur(0.01), lambda page: half(half(page))):
         assert compare(edit(receipt(1)), edit(receipt(2))).score < COPY
