@@ -252,6 +252,18 @@ def test_something_that_came_into_the_picture_is_no_sticker() -> None:
     assert compare(before, stuck).score >= COPY
 
 
+def test_another_word_on_the_same_sign_is_another_sign() -> None:
+    def sign(word: str) -> Pixels:
+        picture = np.full((260, 420, 3), (30, 60, 150), np.uint8)
+        cv2.rectangle(picture, (12, 12), (408, 248), (255, 255, 255), 5)
+        cv2.putText(picture, word, (40, 160), cv2.FONT_HERSHEY_DUPLEX, 2.6, (255, 255, 255), 6, cv2.LINE_AA)
+        return picture
+
+    for one, other in (("NORTH", "SOUTH"), ("EXIT 30", "EXIT 48"), ("BERLIN", "LISBON")):
+        assert compare(sign(one), sign(other)).score < COPY
+        assert compare(sign(one), jpeg(50)(sign(one))).score >= COPY
+
+
 def test_a_small_part_in_another_colour_is_another_thing() -> None:
     def with_bag(colour: tuple[int, int, int]) -> Pixels:
         picture = photo(8)

@@ -7,6 +7,7 @@ sticker. Pure.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import reduce
@@ -33,6 +34,7 @@ _OWN, _FEW_OWN = 0.02, 8  # share and number of the changed pixels from which a 
 _BAR_DEPTH, _BAR, _ENDS = 0.25, 0.9, 0.7  # of a side; share of the bar, and of what lies next to it, in its colours
 _BARE = 0.85  # share of the changed pixels that must be bare ground in the one picture and ink in the other
 _INKED, _ASTRAY, _THIN = 0.9, 0.35, 3.5  # quantile of full ink; how far off its colour; half a stroke in pixels
+_BETWEEN = 20.0  # levels that a mix of two colours may lie off the line between them
 _GROWS = 2.0  # how much more of an addition's own colour there may be than in what changed
 
 
@@ -116,12 +118,24 @@ def _own(flat: _Flat, changed: Mask) -> tuple[Floats, Mask]:
     A ground that shows where something has gone goes on beyond that, and a chessman is one of many.
     """
     found, covered = [], np.zeros_like(changed)
-    for colour, alike in zip(flat.colours, flat.near, strict=True):
+    for number, (colour, alike) in enumerate(zip(flat.colours, flat.near, strict=True)):
         own = int((alike & changed).sum())
+        if _mixed(colour, np.delete(flat.colours, number, axis=0)):
+            continue
         if own >= max(_OWN * int(changed.sum()), _FEW_OWN) and int(alike.sum()) <= _GROWS * own:
             found.append(colour)
             covered |= alike
     return np.array(found, np.float32).reshape(-1, 3), covered
+
+
+def _mixed(colour: Floats, others: Floats) -> bool:
+    """True for a colour [3] between two of the others [k, 3]: their edge, and no ink of its own."""
+    for one, other in itertools.combinations(others, 2):
+        along = other - one
+        share = float(np.clip((colour - one) @ along / max(float(along @ along), 1e-6), 0, 1))
+        if float(np.abs(one + share * along - colour).max()) <= _BETWEEN:
+            return True
+    return False
 
 
 def _strip(flat: _Flat, changed: Mask) -> Mask | None:

@@ -36,6 +36,7 @@ _LEAST = 0.4  # share below which not even what was laid over would explain the 
 # strangers at most 0.80 (one motorcycle in two colours), and 0.85 where one is blurred (one face in two rooms).
 _SHARE = 0.92
 _HIDDEN_SHARE = 0.5  # of the picture that may lie under what was laid over it, or beside that
+_HIDDEN_TEXTURE = 0.7  # of what the two show anything in: the rest has to speak for a copy
 _SMOOTH = 1.0  # pixels; takes off JPEG's blocks, which hide agreement, and no stranger's shapes
 _BLURRED = Grid(64, cell=8, reach=1, texture=6.0, smooth=_SMOOTH, strips=True, sigmas=7)
 # A blurred picture is compared at the finest size that both resolve.
@@ -86,7 +87,9 @@ def judge_photo(placement: Placement, pair: Pair) -> Finding:
 def _laid_over(windows: Windows, different: Mask, pair: Pair) -> Mask | None:
     """The windows under a caption, a sticker or the like; None if what differs is none, or too much."""
     hidden = laid_over(windows, different, lay_colours(windows, pair))
-    return None if hidden is None or hidden[windows.whole].mean() > _HIDDEN_SHARE else hidden
+    if hidden is None or hidden[windows.whole].mean() > _HIDDEN_SHARE:
+        return None
+    return None if hidden[windows.either].mean() > _HIDDEN_TEXTURE else hidden
 
 
 def _misfit(windows: Windows, pair: Pair) -> float:
