@@ -6,6 +6,8 @@ A bundle is a folder of `encoder.onnx`, `centroids.npy` (k x 256 float32) and `b
 from __future__ import annotations
 
 import hashlib
+import io
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -115,19 +117,40 @@ def load_bundle(folder: Path) -> Bundle:
 def write_bundle(folder: Path, encoder: bytes, centroids: NDArray[np.float32], manifest: Manifest) -> Bundle:
     """Write the three files into `folder` and return the bundle as the daemon would load it.
 
-    The two sha256 fields of `manifest` are filled in here.
+    The two sha256 fields of `manifest` are filled in here. A bundle that stood there stays until all is on disk.
+    Raises OSError where the disk does.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "encoder.onnx").write_bytes(encoder)
-    np.save(folder / "centroids.npy", np.ascontiguousarray(centroids, dtype=np.float32), allow_pickle=False)
+    stored = io.BytesIO()
+    np.save(stored, np.ascontiguousarray(centroids, dtype=np.float32), allow_pickle=False)
     sealed = manifest.model_copy(
         update={
-            "encoder_sha256": _sha256(folder / "encoder.onnx"),
-            "centroids_sha256": _sha256(folder / "centroids.npy"),
+            "encoder_sha256": hashlib.sha256(encoder).hexdigest(),
+            "centroids_sha256": hashlib.sha256(stored.getvalue()).hexdigest(),
         }
     )
-    (folder / "bundle.json").write_text(sealed.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    contents = {
+        "encoder.onnx": encoder,
+        "centroids.npy": stored.getvalue(),
+        "bundle.json": (sealed.model_dump_json(indent=2) + "\n").encode(),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    fresh = {name: folder / f"{name}.new" for name in contents}
+    try:
+        for name, data in contents.items():
+            _write_through(fresh[name], data)
+        for name, path in fresh.items():  # a disk that is full has said so by now, and what stood here still stands
+            path.replace(folder / name)
+    finally:
+        for path in fresh.values():
+            path.unlink(missing_ok=True)
     return load_bundle(folder)
+
+
+def _write_through(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _require_sha256(path: Path, expected: str) -> None:

@@ -27,6 +27,7 @@ from twinwatch.errors import ConfigError, UnreadableError
 from twinwatch.evidence.view import View
 from twinwatch.originals import NOMINEES
 from twinwatch.phrases import counted, show_path
+from twinwatch.reader import look
 from twinwatch.verify import EVIDENCE_SIDE, compare
 
 MIN_PICTURES = 20
@@ -36,6 +37,7 @@ LEVELS = (0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 _COPIES_WITHIN = 0.99  # of all edited copies, which the radius has to reach
 _STRANGERS_WITHIN = 0.5  # of new pictures that may have a stranger within it; each costs a look at the pixels
 _KEPT_VIEWS = 64
+_MAX_BYTES = 512 << 20  # as limits.max_file_mb has it
 _SUSPICIONS_SHOWN = 20
 
 Progress = Callable[[str, int, int], None]
@@ -105,12 +107,19 @@ def calibrate(
         far = np.empty((len(sampled), len(ALL_EDITS)), np.float32)  # each copy to its original
         nearer = np.empty(far.shape, np.int64)  # how many strangers are nearer
         scores = np.empty(far.shape, np.float32)  # evidence of each copy with its original
+        there = np.zeros(len(sampled), np.bool_)
         for done, (row, judged) in enumerate(zip(sampled, pool.map(_edited, sampled), strict=True)):
+            progress("edit pictures", done + 1, len(sampled))
+            if judged is None:
+                continue
             distances = _distances(_embed(encoder, judged.pixels), known)  # [edits, N]
             far[done] = distances[:, row]
             nearer[done] = (distances < distances[:, row, None]).sum(axis=1)
             scores[done] = judged.scores
-            progress("edit pictures", done + 1, len(sampled))
+            there[done] = True
+        if not there.any():
+            raise ConfigError("the pictures went away while they were looked at; bring them back, run again")
+        far, nearer, scores = far[there], nearer[there], scores[there]
         near = np.sort(_nearest(known)[:, 0])
         reach = float(np.quantile(far, _COPIES_WITHIN))
         radius = min(reach, float(np.quantile(near, _STRANGERS_WITHIN)))
@@ -130,8 +139,8 @@ def calibrate(
     return Calibration(
         radius=radius,
         level=level,
-        nominated={name: Rate(int(nominated[:, column].sum()), len(sampled)) for column, name in enumerate(ALL_EDITS)},
-        found={name: Rate(int(found[:, column].sum()), len(sampled)) for column, name in enumerate(ALL_EDITS)},
+        nominated={name: Rate(int(nominated[:, column].sum()), len(far)) for column, name in enumerate(ALL_EDITS)},
+        found={name: Rate(int(found[:, column].sum()), len(far)) for column, name in enumerate(ALL_EDITS)},
         accused=Rate(_accused(pairs, evidence, level), len(paths)),
         bearable=bearable,
         suspicions=tuple(sorted(suspected, key=lambda each: -each.evidence)),
@@ -140,14 +149,22 @@ def calibrate(
 
 
 def pictures_below(folder: Path) -> list[Path]:
-    """Return the files that look like pictures, in order of path. Raises ConfigError for what is no folder."""
+    """Return the files that look like pictures, in order of path: no links, no pipes, nothing beyond 512 MB.
+
+    Raises ConfigError for what is no folder.
+    """
     if not folder.is_dir():
         raise ConfigError(f"{folder} is not a folder; name one that holds pictures like those to come")
     found: list[Path] = []
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(parent, name) for name in names if Path(name).suffix.lower().removeprefix(".") in SUFFIXES]
-    return sorted(found)
+    return sorted(path for path in found if _takes(path))
+
+
+def _takes(path: Path) -> bool:
+    seen = look(os.fsencode(path))
+    return seen is not None and seen.size_bytes <= _MAX_BYTES
 
 
 def calibrated(bundle: Bundle, calibration: Calibration, out: Path) -> Bundle:
@@ -219,15 +236,23 @@ def _start(paths: tuple[Path, ...], size: tuple[int, int]) -> None:
     _desks.append(_Desk(paths, size))
 
 
-def _edited(row: int) -> _Judged:
+def _edited(row: int) -> _Judged | None:
+    """None where the picture has gone or changed since it was read."""
     desk = _desks[0]
-    copies = list(edited_bytes(desk.paths[row]))
+    try:
+        original, copies = desk.view(row), list(edited_bytes(desk.paths[row]))
+    except (OSError, UnreadableError):
+        return None
     pixels = np.stack([decode_exact(data, desk.size, MAX_MEGAPIXELS).pixels for data in copies])
-    return _Judged(pixels, [compare(desk.view(row), _view(data)).score for data in copies])
+    return _Judged(pixels, [compare(original, _view(data)).score for data in copies])
 
 
 def _compare(pair: tuple[int, int]) -> float:
-    return compare(_desks[0].view(pair[0]), _desks[0].view(pair[1])).score
+    try:
+        one, other = (_desks[0].view(row) for row in pair)
+    except (OSError, UnreadableError):
+        return 0.0  # gone or changed since it was read
+    return compare(one, other).score
 
 
 def _view(data: bytes) -> View:

@@ -1,6 +1,7 @@
 """A bundle is verified or refused, and the refusal says what was expected and what was found."""
 
 import json
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,19 @@ def test_the_id_follows_encoder_and_centroids_and_nothing_else(made: Bundle, tmp
     assert other(evidence_level=0.7, training={"pictures": 11}) == made.id
     assert other(encoder=b"other") != made.id
     assert other(centroids=CENTROIDS + 1) != made.id
+
+
+def test_a_bundle_stands_until_the_next_is_all_on_disk(made: Bundle) -> None:
+    folder = made.encoder_path.parent
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))  # as a disk that is full: writing more raises
+    try:
+        with pytest.raises(OSError):
+            write_bundle(folder, b"x" * (2 << 20), CENTROIDS, MANIFEST)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert load_bundle(folder).id == made.id
+    assert sorted(path.name for path in folder.iterdir()) == ["bundle.json", "centroids.npy", "encoder.onnx"]
 
 
 def test_a_missing_bundle_is_refused(tmp_path: Path) -> None:

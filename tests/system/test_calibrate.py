@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +46,17 @@ def test_a_real_copy_is_shown_as_the_pair_to_look_at(tmp_path: Path, fill: Fill)
     pair = next(line for line in done.stdout.splitlines() if "would be called copies" in line)
     assert "001.jpg" in pair and "mirrored.jpg" in pair
     assert "take one of the two away" in done.stdout
+
+
+def test_what_is_no_file_or_far_too_large_is_left_alone(tmp_path: Path, fill: Fill) -> None:
+    folder = fill(tmp_path / "pictures", 24)
+    os.mkfifo(folder / "pipe.jpg")
+    (folder / "zero.jpg").symlink_to("/dev/zero")
+    with (folder / "sparse.jpg").open("wb") as file:
+        file.truncate(40 << 30)
+    done = twinwatch("calibrate", str(folder), "--sample", "1")
+    assert done.returncode == 0, done.stderr
+    assert "of 24 accused" in done.stdout
 
 
 @pytest.mark.parametrize(
