@@ -99,6 +99,8 @@ def _misfit(windows: Windows, pair: Pair) -> float:
     margin = 2 * math.ceil(_EDGE * abs(windows.blur)) + 1
     square = np.ones((margin, margin), np.uint8)
     seen = cv2.erode((inside > _SEEN).astype(np.uint8), square, borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
+    if not seen.any():
+        return 1.0
     least = 1.0
     for factor in (0.7, 0.85, 1.0, 1.2, 1.4):  # the blur that evened them out is known no closer
         ours, theirs = (plane[seen] for plane in evenly_sharp(base, laid, factor * windows.blur))  # [n, 3]
