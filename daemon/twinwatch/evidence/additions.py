@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from twinwatch.evidence.colours import Laid
-from twinwatch.evidence.overlay import Floats, Mask, Windows, cells
+from twinwatch.evidence.overlay import Floats, Mask, Windows, cells, side_by_side
 
 # Measured on dev: no window of an edited photo, whatever the edit, differs this much unless something was laid over it.
 _DIFFERS = 0.5  # correlation
@@ -43,9 +43,7 @@ def differing(windows: Windows) -> Mask:
     strong = windows.whole & (np.maximum(windows.deviation, windows.copy_deviation) >= _TEXTURE)
     strong &= windows.likeness < _DIFFERS
     strong[[0, -1]] = strong[:, [0, -1]] = False  # where a border ends, a pixel of it may bleed in
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(strong.astype(np.uint8), connectivity=8)
-    large = [label for label in range(1, count) if stats[label, cv2.CC_STAT_AREA] >= _FEW_WINDOWS]
-    return np.isin(labels, large)
+    return side_by_side(strong, _FEW_WINDOWS)
 
 
 def laid_over(windows: Windows, different: Mask, laid: Laid) -> Mask | None:
@@ -79,12 +77,12 @@ def _addition(picture: Floats, other: Floats, changed: Mask) -> Mask | None:
     flat = _flat(picture, changed)
     if flat is None:
         return changed if _ink(picture, other, changed) else None
-    colours, covered = _own(flat, changed)
-    if not len(colours):
+    own = _own(flat, changed)
+    if not own.any():
         return _strip(flat, changed)
     under = _flat(other, changed)
     # Two things of flat colours in one place are two drawings, or one that moved by less than its size.
-    return None if under is not None and len(_own(under, changed)[0]) else np.asarray(covered | changed)
+    return None if under is not None and _own(under, changed).any() else np.asarray(own | changed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,20 +110,18 @@ def _core(changed: Mask) -> Mask:
     return core if int(core.sum()) >= _FEW_PIXELS else changed
 
 
-def _own(flat: _Flat, changed: Mask) -> tuple[Floats, Mask]:
-    """The colours [k, 3] that are found hardly anywhere but where the picture changed, and the pixels that have them.
+def _own(flat: _Flat, changed: Mask) -> Mask:
+    """The pixels of the colours that are found hardly anywhere but where the picture changed.
 
     A ground that shows where something has gone goes on beyond that, and a chessman is one of many.
     """
-    found, covered = [], np.zeros_like(changed)
+    covered = np.zeros_like(changed)
     for number, (colour, alike) in enumerate(zip(flat.colours, flat.near, strict=True)):
         own = int((alike & changed).sum())
-        if _mixed(colour, np.delete(flat.colours, number, axis=0)):
-            continue
-        if own >= max(_OWN * int(changed.sum()), _FEW_OWN) and int(alike.sum()) <= _GROWS * own:
-            found.append(colour)
+        enough = own >= max(_OWN * int(changed.sum()), _FEW_OWN) and int(alike.sum()) <= _GROWS * own
+        if enough and not _mixed(colour, np.delete(flat.colours, number, axis=0)):
             covered |= alike
-    return np.array(found, np.float32).reshape(-1, 3), covered
+    return covered
 
 
 def _mixed(colour: Floats, others: Floats) -> bool:

@@ -203,6 +203,14 @@ def cells(values: Floats, cell: int) -> Floats:
     return np.asarray((pairs[:, :-1] + pairs[:, 1:]) / 4, dtype=np.float32)
 
 
+def side_by_side(windows: Mask, least: int) -> Mask:
+    """The windows [rows, columns] of those that have at least `least` of their kind in one piece, corners counted."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(windows.astype(np.uint8), connectivity=8)
+    large = stats[:, cv2.CC_STAT_AREA] >= least
+    large[0] = False  # what is no piece at all
+    return np.asarray(large[labels])
+
+
 def _moments(values: Floats, cell: int) -> tuple[Floats, Floats]:
     mean = cells(values, cell)
     return mean, np.maximum(cells(values * values, cell) - mean * mean, 0)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from twinwatch.evidence.overlay import COPY, Finding, Grid, Mask, Pair, Windows, correlate, refined
+from twinwatch.evidence.overlay import COPY, Finding, Grid, Mask, Pair, Windows, correlate, refined, side_by_side
 from twinwatch.evidence.placement import Placement
 
 SIDE = 1024  # pixels; decode no smaller
@@ -94,8 +94,7 @@ def _one_figure_differs(windows: Windows, hidden: Mask) -> bool:
     counted = windows.both & ~hidden
     usual = float(np.quantile(windows.likeness[counted], 0.01))
     least = min(max(usual - _FALLS_OUT, _OUT[0]), _OUT[1])
-    _, _, stats, _ = cv2.connectedComponentsWithStats((counted & (windows.likeness < least)).astype(np.uint8))
-    return bool((stats[1:, cv2.CC_STAT_AREA] >= _SIDE_BY_SIDE).any())
+    return bool(side_by_side(counted & (windows.likeness < least), _SIDE_BY_SIDE).any())
 
 
 def _bars(windows: Windows) -> Mask:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -28,21 +28,23 @@ class Placement:
 
     def at_scale(self, original: tuple[float, float], copy: tuple[float, float]) -> Matrix:
         """The placement between both pictures resized by factors (x, y), for OpenCV, whose pixel i centres on i."""
-        to_original = np.array([[original[0], 0, -0.5], [0, original[1], -0.5], [0, 0, 1]])
-        from_copy = np.array([[1 / copy[0], 0, 0.5 / copy[0]], [0, 1 / copy[1], 0.5 / copy[1]], [0, 0, 1]])
-        product: Matrix = to_original @ self.matrix @ from_copy
+        product: Matrix = _reduced(original) @ self.matrix @ _enlarged(copy)
         return product
+
+    def corrected(self, matrix: Matrix, original: tuple[float, float], copy: tuple[float, float]) -> Placement:
+        """The placement of which `matrix` is what `at_scale` would give."""
+        return replace(self, matrix=_enlarged(original) @ matrix @ _reduced(copy))
 
     def covered(self) -> tuple[float, float]:
         """Shares of the original and of the copy that lie on one another."""
-        points = corners(self.copy_size) @ self.matrix[:2, :2].T + self.matrix[:2, 2]  # [4, 2]
-        area, _ = cv2.intersectConvexConvex(points.astype(np.float32), corners(self.original_size).astype(np.float32))
+        points = _corners(self.copy_size) @ self.matrix[:2, :2].T + self.matrix[:2, 2]  # [4, 2]
+        area, _ = cv2.intersectConvexConvex(points.astype(np.float32), _corners(self.original_size).astype(np.float32))
         whole = abs(float(np.linalg.det(self.matrix[:2, :2]))) * self.copy_size[0] * self.copy_size[1]
         return area / (self.original_size[0] * self.original_size[1]), area / max(whole, 1e-9)
 
     def same_as(self, other: Placement) -> bool:
         """True where the two differ by less than a correction on the way makes up for."""
-        points = corners(self.copy_size)  # [4, 2]
+        points = _corners(self.copy_size)  # [4, 2]
         apart = points @ (self.matrix - other.matrix)[:2, :2].T + (self.matrix - other.matrix)[:2, 2]
         return float(np.abs(apart).max()) < _SAME * max(self.original_size)
 
@@ -61,7 +63,17 @@ class Placement:
         return less >= _COVER[0] and more >= _COVER[1]
 
 
-def corners(size: tuple[int, int]) -> Matrix:
+def _reduced(factor: tuple[float, float]) -> Matrix:
+    """From points of a picture to centres of pixels of the same resized by `factor` (x, y)."""
+    return np.array([[factor[0], 0, -0.5], [0, factor[1], -0.5], [0, 0, 1]])
+
+
+def _enlarged(factor: tuple[float, float]) -> Matrix:
+    """The way back."""
+    return np.array([[1 / factor[0], 0, 0.5 / factor[0]], [0, 1 / factor[1], 0.5 / factor[1]], [0, 0, 1]])
+
+
+def _corners(size: tuple[int, int]) -> Matrix:
     width, height = size
     return np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=np.float64)
 

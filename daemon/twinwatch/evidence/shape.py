@@ -5,8 +5,6 @@ A slower search than by features, and one that tells less: it names one placemen
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import cv2
 import numpy as np
 
@@ -73,12 +71,4 @@ def _closer(original: View, copy: View, placement: Placement) -> Placement:
     except cv2.error:  # it did not converge
         return placement
     upper = np.linalg.inv(np.vstack([np.asarray(found, np.float64), [0, 0, 1.0]]))
-    return replace(placement, matrix=_of_centres(factor, upper, copy_factor))
-
-
-def _of_centres(factor: tuple[float, float], matrix: Matrix, copy_factor: tuple[float, float]) -> Matrix:
-    """Undo what `Placement.at_scale` does."""
-    to_original = np.array([[1 / factor[0], 0, 0.5 / factor[0]], [0, 1 / factor[1], 0.5 / factor[1]], [0, 0, 1]])
-    from_copy = np.array([[copy_factor[0], 0, -0.5], [0, copy_factor[1], -0.5], [0, 0, 1]])
-    product: Matrix = to_original @ matrix @ from_copy
-    return product
+    return placement.corrected(upper, factor, copy_factor)
