@@ -49,6 +49,7 @@ class File:
     content_id: int | None
     state: str
     standing: bool
+    kept_ns: int | None = None  # when what it holds was judged; originals are chosen by it
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,7 +382,7 @@ def _file(row: sa.Row[Any]) -> File:
         _unsigned(row.device), _unsigned(row.inode), row.size_bytes, row.mtime_ns, row.ctime_ns, row.links
     )
     path = row.folder + b"/" + row.name if row.folder else row.name
-    return File(row.id, row.root_id, path, identity, row.content_id, row.state, row.standing)
+    return File(row.id, row.root_id, path, identity, row.content_id, row.state, row.standing, row.kept_ns)
 
 
 def _identity_values(identity: Identity) -> dict[str, int]:

@@ -5,6 +5,7 @@ It finds out and decides nothing; what follows from the finding is `policy`'s to
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -160,10 +161,7 @@ class Originals:
         """Let a worker look for evidence, at the nominees in their order."""
         task = Align(
             Nominee(place, content.sha256),
-            tuple(
-                Nominee(self._grounds[nominee.file.root_id].place(nominee.file.path), nominee.content.sha256)
-                for nominee in nominees
-            ),
+            tuple(self._nominee(each) for each in nominees),
             self._bundle.manifest.evidence_level,
             self._limits.max_file_mb << 20,
             self._limits.max_megapixels,
@@ -176,3 +174,9 @@ class Originals:
         except (WorkerLost, OutOfTime, UnreadableError) as error:
             _log.warning("no evidence", path=self._grounds[newcomer.root_id].show(newcomer.path), why=str(error))
             return None
+
+    def _nominee(self, original: Original) -> Nominee:
+        file = original.file
+        # A known copy comes after every original, however old it is.
+        since_ns = sys.maxsize if file.state == "duplicate" else file.kept_ns or 0
+        return Nominee(self._grounds[file.root_id].place(file.path), original.content.sha256, since_ns)

@@ -15,7 +15,7 @@ import resource
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -42,6 +42,7 @@ _UP = "up"
 _START_S = 30.0  # a process that is not up by then will not be
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 16.0  # before a process is started again after one that did not come up
 _MOST_FAILED_STARTS = 8
+_OLDER_ONES = 3  # that are compared once an original is found: an unknown copy of the oldest may lie nearer
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +124,12 @@ class Nominee:
 
     place: Place
     sha256: str
+    since_ns: int = 0  # the older of two originals is the one to name
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """The first nominee, by number, whose pixels line up with the copy's well enough."""
+    """The nominee, by number, whose pixels line up with the copy's well enough."""
 
     number: int
     evidence: Evidence
@@ -135,9 +137,9 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Align:
-    """Task: find the first nominee with evidence of at least `level`, in the order given.
+    """Task: find a nominee with evidence of at least `level`, in the order given.
 
-    None is begun once `budget_s` are over.
+    Once one is found, only a few older ones are compared. None is begun once `budget_s` are over.
     """
 
     copy: Nominee
@@ -150,11 +152,23 @@ class Align:
     def run(self) -> Proof | None:
         until_s = time.monotonic() + self.budget_s
         copy = View(self._load(self.copy))
-        for number, original in enumerate(self.originals):
+        found = self._first(range(len(self.originals)), copy, until_s)
+        if found is None:
+            return None
+        since_ns = self.originals[found.number].since_ns
+        further = range(found.number + 1, len(self.originals))
+        older = [number for number in further if self.originals[number].since_ns < since_ns][:_OLDER_ONES]
+        try:
+            return self._first(older, copy, until_s) or found
+        except OutOfTime:
+            return found
+
+    def _first(self, numbers: Sequence[int], copy: View, until_s: float) -> Proof | None:
+        for number in numbers:
             if number and time.monotonic() > until_s:
                 raise OutOfTime(f"only {number} of {len(self.originals)} pictures near it were compared in time")
             try:
-                pixels = self._load(original)
+                pixels = self._load(self.originals[number])
             except (Vanished, Changing, UnreadableError):
                 continue  # it is no living original any more, so it is none to this copy
             evidence = compare(pixels, copy)

@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -194,6 +195,19 @@ def test_the_first_original_with_evidence_is_named(pool: Workers, share: Path) -
     assert proof.evidence.score >= 0.6
     assert pool.align(Align(copy, (stranger,), 0.6, 10**7, 300, 60)) is None
     assert pool.align(Align(copy, (), 0.6, 10**7, 300, 60)) is None
+
+
+def test_of_two_originals_the_older_is_named(pool: Workers, share: Path) -> None:
+    copy, stranger = nominee(share, "copy.png", picture(1)), nominee(share, "b.png", picture(2))
+    near = replace(nominee(share, "near.png", picture(1)), since_ns=2)
+    older = replace(nominee(share, "older.png", picture(1)), since_ns=1)
+    younger = replace(nominee(share, "younger.png", picture(1)), since_ns=3)
+    proof = pool.align(Align(copy, (near, younger, stranger, older), 0.6, 10**7, 300, 60))
+    assert proof is not None
+    assert proof.number == 3
+    out_of_time = pool.align(Align(copy, (near, older), 0.6, 10**7, 300, 0))
+    assert out_of_time is not None
+    assert out_of_time.number == 0
 
 
 def test_evidence_ends_in_time_and_at_least_one_is_looked_at(pool: Workers, share: Path) -> None:

@@ -26,6 +26,9 @@ _CLIPS = 0.01  # share of pixels cut off from which that matters
 _UNCLIPPED = 122.0  # levels further from the middle may be cut off
 _SURE = 0.9  # correlation from which a window's levels are believed
 _SEEN = 0.995  # share of a window that the copy must cover; a turned edge leaves a hair of rounding
+# Levels, and shares of a bar, written on and bare, that must differ by so many for it to have been laid over.
+_CHANGED, _INKED, _MOSTLY = 24.0, 0.02, 0.5
+_BLEEDS = 2  # pixels by which the edge of a bar may mix with what it lies on
 _FEW = 12  # with fewer windows, a fit or a median says nothing
 _FITS = 0.6  # correlation from which a window's shift is believed
 _CRISP = 0.85  # the quantile of windows that tells what a picture resolves: text on a soft ground is a minority
@@ -51,6 +54,7 @@ class Grid:
     texture: float  # standard deviation in grey levels from which a window shows something
     smooth: float = 0.0  # blur of both pictures, in pixels
     strips: bool = False  # as for `text.reduction`
+    bars: bool = False  # leave out a bar along an edge of one picture that hides a part of the other
     sigmas: int = 4  # how many blurs to try for one sharpness; beyond the first few a smaller side shows as much
 
 
@@ -60,7 +64,8 @@ class Windows:
 
     grid: Grid
     placement: Placement
-    whole: Mask  # the copy covers all of the window
+    whole: Mask  # the copy covers all of the window, and no bar any of it
+    barred: Mask  # under a bar
     likeness: Floats  # -1..1, at the best shift
     shift_x: Floats  # that shift, in pixels of the grid's side
     shift_y: Floats
@@ -123,14 +128,17 @@ def correlate(placement: Placement, pair: Pair, grid: Grid, tone: Tone | None = 
     With a `tone`, both are first brought to one, so that what the brighter lost counts against neither.
     """
     base, laid, inside = lay(placement, pair.original.grey, pair.copy.grey, grid)
+    bars = _bars(placement, pair, base, laid) if grid.bars else np.zeros_like(base)
     if tone is not None:
         base, laid = tone.even(base, laid)
     height, width = base.shape
     cell, reach = grid.cell, grid.reach
     if min(height, width) < 2 * cell:
-        none = np.zeros((1, 1), np.float32)
-        return Windows(grid, placement, none > 0, none, none, none, none, none, none, none, 1.0, 0.0, True, 0.0)
+        none, nowhere = np.zeros((1, 1), np.float32), np.zeros((1, 1), np.bool_)
+        return Windows(grid, placement, nowhere, nowhere, none, none, none, none, none, none, none, 1.0, 0.0, True, 0.0)
     whole = cells(inside, cell) > _SEEN
+    barred = cells(bars, cell) > 0
+    whole &= ~barred
     sharpness, detail, even, blur = _unevenness(base, laid, whole, grid)
     base, laid = evenly_sharp(base, laid, blur)
     if grid.smooth:
@@ -153,7 +161,7 @@ def correlate(placement: Placement, pair: Pair, grid: Grid, tone: Tone | None = 
         likeness = np.where(better, now, likeness)
         shift_x, shift_y = np.where(better, np.float32(x), shift_x), np.where(better, np.float32(y), shift_y)
     return Windows(
-        grid, placement, whole, likeness, shift_x, shift_y,
+        grid, placement, whole, barred, likeness, shift_x, shift_y,
         mean, copy_mean, np.sqrt(variance), np.sqrt(copy_variance), sharpness, detail, even, blur,
     )  # fmt: skip
 
@@ -232,6 +240,31 @@ def lay(placement: Placement, plane: Pixels, copy_plane: Pixels, grid: Grid) -> 
     inside = cv2.warpAffine(np.ones(source.shape[:2], np.float32), matrix, size, flags=cv2.INTER_LINEAR)
     # Centred on zero, where sums of squares in float32 keep their digits.
     return base.astype(np.float32) - 128, laid.astype(np.float32) - 128, np.asarray(inside, np.float32)
+
+
+def _bars(placement: Placement, pair: Pair, base: Floats, laid: Floats) -> Floats:
+    """1 where a bar was laid over what the other picture shows, else 0: [h, w]. Two lines of text are two pictures."""
+    scale = np.array([base.shape[1], base.shape[0]]) / placement.original_size
+    matrix = placement.matrix
+    ours = [(_filled(scale * bar.corners, base), bar.written) for bar in pair.original.bars]
+    theirs = [
+        (_filled(scale * (bar.corners @ matrix[:2, :2].T + matrix[:2, 2]), base), bar.written) for bar in pair.copy.bars
+    ]
+    changed = np.abs(base - laid) > _CHANGED
+    hidden = np.zeros_like(base)
+    for bars, others in ((ours, theirs), (theirs, ours)):
+        for bar, written in bars:
+            rewritten = any(text and bool((bar & other).any()) for other, text in others)
+            if bar.any() and not rewritten and changed[bar].mean() >= (_INKED if written else _MOSTLY):
+                hidden[bar] = 1
+    return np.asarray(cv2.dilate(hidden, np.ones((2 * _BLEEDS + 1, 2 * _BLEEDS + 1), np.uint8)), np.float32)
+
+
+def _filled(corners: NDArray[np.float64], like: Floats) -> Mask:
+    """The pixels of [h, w] within a quadrangle [4, 2]."""
+    drawn = np.zeros(like.shape, np.uint8)
+    cv2.fillConvexPoly(drawn, np.rint(corners).astype(np.int32), 1)
+    return drawn > 0
 
 
 def evenly_sharp(base: Floats, laid: Floats, blur: float) -> tuple[Floats, Floats]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -38,9 +39,10 @@ _SHARE = 0.92
 _HIDDEN_SHARE = 0.5  # of the picture that may lie under what was laid over it, or beside that
 _HIDDEN_TEXTURE = 0.7  # of what the two show anything in: the rest has to speak for a copy
 _SMOOTH = 1.0  # pixels; takes off JPEG's blocks, which hide agreement, and no stranger's shapes
-_BLURRED = Grid(64, cell=8, reach=1, texture=6.0, smooth=_SMOOTH, strips=True, sigmas=7)
+_FINE = Grid(256, cell=8, reach=1, texture=6.0, smooth=_SMOOTH, strips=True, bars=True)
+_BLURRED = replace(_FINE, side=64, sigmas=7)
 # A blurred picture is compared at the finest size that both resolve.
-_GRIDS = (*(Grid(side, cell=8, reach=1, texture=6.0, smooth=_SMOOTH, strips=True) for side in (256, 128, 64)), _BLURRED)
+_GRIDS = (_FINE, replace(_FINE, side=128), replace(_FINE, side=64), _BLURRED)
 # The correlation at which a window agrees, after _SMOOTH, by side. Blur takes away noise and detail alike, so a
 # blurred copy agrees more closely and a blurred stranger too: at 64, of the nearest strangers blurred by 2.5% of the
 # width, up to all of the texture is over 0.9 and 0.80 of it over 0.99.
@@ -63,7 +65,7 @@ def judge_photo(placement: Placement, pair: Pair) -> Finding:
         windows = again
     share = _agreeing(windows)
     if share < _LEAST:
-        return Finding(COPY * share / _SHARE, windows, np.zeros_like(windows.whole))
+        return Finding(COPY * share / _SHARE, windows, windows.barred)
     base, laid, _ = lay(windows.placement, pair.original.grey, pair.copy.grey, windows.grid)
     tone = tone_of(windows, base, laid)
     if not _agrees_throughout(windows) and tone is not None and tone.clips(base, laid):
@@ -71,12 +73,12 @@ def judge_photo(placement: Placement, pair: Pair) -> Finding:
         # Blur too takes the lightest and darkest levels, and cutting those off as well would only lose agreement.
         windows = max(windows, toned, key=_agreeing)
         share = _agreeing(windows)
-    hidden, different = np.zeros_like(windows.whole), differing(windows)
+    hidden, different = windows.barred, differing(windows)
     if different.any():
         under = _laid_over(windows, different, pair)
         if under is None:
             return Finding(min(COPY * share / _SHARE, COPY / 2), windows, hidden)
-        hidden, share = under, _agreeing(windows, under)
+        hidden, share = under | windows.barred, _agreeing(windows, under)
     if windows.grid.side == _BLURRED.side and share >= _BLURRED_SHARE:
         fits = 1 - _misfit(windows, pair) / _MISFIT
         return Finding(COPY + (1 - COPY) * fits if fits >= 0 else COPY / 2, windows, hidden, tone)

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from twinwatch.evidence.bars import Bar, find_bars
 from twinwatch.evidence.features import Features, find
 from twinwatch.evidence.text import printed, shrink, text_like
 
@@ -52,6 +53,11 @@ class View:
     def printed(self) -> float:
         """Share of the picture that is printed."""
         return printed(self.grey)
+
+    @cached_property
+    def bars(self) -> tuple[Bar, ...]:
+        """Bars along its edges."""
+        return find_bars(self.pixels)
 
     def features(self, side: int) -> Features:
         """Features found at `side` pixels."""
