@@ -314,6 +314,41 @@ def test_a_logo_on_a_photo_leaves_it_a_copy() -> None:
     assert compare(photo(7), marked).score >= COPY
 
 
+def captioned(picture: Pixels, text: str, depth: int) -> Pixels:
+    marked = picture.copy()
+    marked[-depth:] = 0
+    place = 90, marked.shape[0] - depth // 3
+    cv2.putText(marked, text, place, cv2.FONT_HERSHEY_SIMPLEX, depth / 48, (255, 255, 255), 1, cv2.LINE_AA)
+    return marked
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_a_caption_hides_little_of_a_wide_photo_that_is_dark_below(turns: int) -> None:
+    wide = photo(5, 400, 150)
+    wide[105:] //= 8
+    copy = compare(np.rot90(wide, turns), np.rot90(captioned(wide, "when you see it", depth=18), turns))
+    assert copy.score >= COPY
+    assert copy.edit == "captioned"
+
+
+def test_another_line_in_the_same_place_is_another_picture() -> None:
+    one, other = (captioned(photo(5), text, depth=40) for text in ("SEA 12 KM", "MOUNTAINS"))
+    assert compare(one, jpeg(60)(one)).score >= COPY
+    assert compare(one, other).score < COPY
+
+
+def test_a_plate_is_known_by_its_ink_where_white_is_everywhere() -> None:
+    before = photo(9)
+    cv2.rectangle(before, (0, 0), (90, 60), (255, 255, 255), -1)
+    cv2.rectangle(before, (20, 150), (100, 200), (255, 255, 255), -1)
+    plate = before.copy()
+    cv2.rectangle(plate, (240, 190), (290, 215), (255, 255, 255), -1)
+    bare = plate.copy()
+    cv2.putText(plate, "tw", (255, 207), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (200, 30, 40), 1, cv2.LINE_AA)
+    assert compare(before, jpeg(90)(plate)).score >= COPY
+    assert compare(before, bare).score < COPY
+
+
 def test_the_same_thing_in_another_colour_is_no_copy() -> None:
     def dressed(hue: int) -> Pixels:
         hsv = cv2.cvtColor(grey(photo(8)), cv2.COLOR_RGB2HSV)

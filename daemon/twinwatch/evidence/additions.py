@@ -10,13 +10,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import reduce
 
 import cv2
 import numpy as np
 
 from twinwatch.evidence.colours import Laid
-from twinwatch.evidence.overlay import Floats, Mask, Windows, cells, side_by_side
+from twinwatch.evidence.overlay import Floats, Mask, Windows, cells, largest, side_by_side
 
 # Measured on dev: no window of an edited photo, whatever the edit, differs this much unless something was laid over it.
 _DIFFERS = 0.5  # correlation
@@ -35,6 +34,8 @@ _BAR_DEPTH, _BAR, _ENDS = 0.25, 0.9, 0.7  # of a side; share of the bar, and of 
 _BARE = 0.85  # share of the changed pixels that must be bare ground in the one picture and ink in the other
 _INKED, _ASTRAY, _THIN = 0.9, 0.35, 3.5  # quantile of full ink; how far off its colour; half a stroke in pixels
 _BETWEEN = 20.0  # levels that a mix of two colours may lie off the line between them
+_RECTANGULAR, _COVERS, _WITHIN = 0.85, 0.5, 0.97  # of its rectangle, of it that changed, of the change beneath it
+_FEW_INKED = 4  # pixels
 _GROWS = 2.0  # how much more of an addition's own colour there may be than in what changed
 
 
@@ -48,7 +49,7 @@ def differing(windows: Windows) -> Mask:
 
 def laid_over(windows: Windows, different: Mask, laid: Laid) -> Mask | None:
     """Return the windows [rows, columns] that something was laid over; None if what differs cannot all be that."""
-    changed: Mask = reduce(np.maximum, cv2.split(np.abs(laid.apart()))) > _CHANGED  # [h, w]
+    changed: Mask = largest(np.abs(laid.apart())) > _CHANGED  # [h, w]
     regions = list(_regions(changed, different, windows.grid.cell))
     hidden = []
     for picture, other in ((laid.base, laid.laid), (laid.laid, laid.base)):
@@ -74,6 +75,9 @@ def _addition(picture: Floats, other: Floats, changed: Mask) -> Mask | None:
     """The pixels of what was laid over `picture` where it changed, None if that is not a thing of few flat colours."""
     if int(changed.sum()) < _FEW_PIXELS:
         return None
+    plate = _plate(picture, changed)
+    if plate is not None:
+        return plate
     flat = _flat(picture, changed)
     if flat is None:
         return changed if _ink(picture, other, changed) else None
@@ -83,6 +87,34 @@ def _addition(picture: Floats, other: Floats, changed: Mask) -> Mask | None:
     under = _flat(other, changed)
     # Two things of flat colours in one place are two drawings, or one that moved by less than its size.
     return None if under is not None and _own(under, changed).any() else np.asarray(own | changed)
+
+
+def _plate(picture: Floats, changed: Mask) -> Mask | None:
+    """The pixels of a plate that all that changed lies in, a logo's: a filled rectangle, written on in its own ink.
+
+    Its ground may be white like much else; a tile among tiles has no ink of its own, and a chessman another shape.
+    """
+    ground = _main_colours(picture[_core(changed)])[0]
+    alike = _near(picture, ground, _NEAR)
+    part = _touching(alike, alike & changed)
+    contours, _ = cv2.findContours(part.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    outline = max(contours, key=cv2.contourArea)
+    drawn = np.zeros(changed.shape, np.uint8)
+    filled = cv2.drawContours(drawn, [outline], -1, 1, cv2.FILLED) > 0
+    (width, height) = cv2.minAreaRect(outline)[1]
+    around = cv2.dilate(filled.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    rectangular = int(filled.sum()) >= _RECTANGULAR * (width + 1) * (height + 1)
+    if not rectangular or changed[filled].mean() < _COVERS or around[changed].mean() < _WITHIN:
+        return None
+    written = filled & ~_near(picture, ground, _APART)
+    if int(written.sum()) < _FEW_OWN:
+        return None
+    own = 0
+    for ink in _main_colours(picture[written]):
+        alike = _near(picture, ink, _NEAR)
+        within = int((alike & filled).sum())
+        own += within if int(alike.sum()) <= _GROWS * within else 0
+    return np.asarray(around | changed) if own >= _FEW_INKED else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +129,7 @@ def _flat(picture: Floats, changed: Mask) -> _Flat | None:
     """None where what changed has more than a few colours."""
     core = _core(changed)
     colours = _main_colours(picture[core])
-    near = np.stack([cv2.inRange(picture, each - _NEAR, each + _NEAR) > 0 for each in colours.astype(np.float64)])
+    near = np.stack([_near(picture, each, _NEAR) for each in colours])
     flat: Mask = np.asarray(near.any(axis=0))
     edged = cv2.dilate(flat.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0  # with what an edge mixes
     few = float(flat[core].mean()) >= _FLAT and float(edged[core].mean()) >= _EDGED
@@ -161,6 +193,12 @@ def _ink(picture: Floats, other: Floats, changed: Mask) -> bool:
     astray = np.abs(ink - (ink @ colour)[:, None] * colour).max(axis=1) > _ASTRAY * strength
     width = float(cv2.distanceTransform(changed.astype(np.uint8), cv2.DIST_L2, 3).max())
     return bool(bare.mean() >= _BARE and astray.mean() <= 1 - _BARE and width <= _THIN)
+
+
+def _near(picture: Floats, colour: Floats, stray: float) -> Mask:
+    """Which pixels of [h, w, 3] have a colour [3], give or take so many levels."""
+    middle = colour.astype(np.float64)
+    return np.asarray(cv2.inRange(picture, middle - stray, middle + stray) > 0)
 
 
 def _touching(whole: Mask, part: Mask) -> Mask:

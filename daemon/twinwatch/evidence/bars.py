@@ -32,7 +32,7 @@ def find_bars(pixels: NDArray[np.uint8]) -> tuple[Bar, ...]:
     height, width = pixels.shape[:2]
     factor = min(1.0, _SIDE / max(height, width))
     size = max(1, round(width * factor)), max(1, round(height * factor))
-    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    small = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
     found = []
     for turn in range(4):
         view = np.rot90(small, turn)
@@ -47,13 +47,14 @@ def find_bars(pixels: NDArray[np.uint8]) -> tuple[Bar, ...]:
     return tuple(found)
 
 
-def _upper_bar(picture: NDArray[np.float32]) -> tuple[int, bool] | None:
+def _upper_bar(picture: NDArray[np.uint8]) -> tuple[int, bool] | None:
     """How many rows of [h, w, 3] a bar along the upper edge has, and whether something is written on it."""
     least, most = (round(share * len(picture)) for share in _DEPTH)
     if least < 2:
         return None
     colour = np.median(picture[:2].reshape(-1, 3), axis=0)
-    alike = (np.abs(picture[: most + 4] - colour).max(axis=2) <= _NEAR).mean(axis=1)  # [rows]
+    near = cv2.inRange(np.ascontiguousarray(picture[: most + 4]), colour - _NEAR, colour + _NEAR) > 0
+    alike = near.mean(axis=1)  # [rows]
     if alike[:2].mean() < _BARE:
         return None
     within = most if alike.min() >= _BAR else min(most, int(np.argmax(alike < _BAR)))

@@ -12,7 +12,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from twinwatch.evidence.overlay import Finding, Floats, Mask, Pair, Windows, cells, evenly_sharp, lay, side_by_side
+from twinwatch.evidence.overlay import (
+    Finding,
+    Floats,
+    Mask,
+    Pair,
+    Windows,
+    cells,
+    evenly_sharp,
+    largest,
+    lay,
+    side_by_side,
+)
 from twinwatch.evidence.recolouring import LUMA, Recolouring, find_rule
 
 _SAME_SHAPE = 0.9  # the correlation from which a window's colour is believed
@@ -85,7 +96,7 @@ def colours(finding: Finding, pair: Pair) -> Colours:
         for plane in (view.base, view.laid)
     ]
     apart = cells(view.apart(), windows.grid.cell)  # [rows, columns, 3]
-    missed = (np.abs(apart @ LUMA) > _OTHER_LUMA) | (np.abs(apart).max(axis=2) > _OTHER)  # [rows, columns]
+    missed = (np.abs(apart @ LUMA) > _OTHER_LUMA) | (largest(np.abs(apart)) > _OTHER)  # [rows, columns]
     other = bool(side_by_side(missed & seen, _SIDE_BY_SIDE).any())
     rule = view.rule
     cast = rule is not None and float(rule.gains.max()) > 1.15 * float(rule.gains.min())

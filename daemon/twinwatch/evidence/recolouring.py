@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from twinwatch.evidence.overlay import Floats, Mask
+from twinwatch.evidence.overlay import Floats, Mask, largest
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Pillow
 
@@ -56,7 +56,7 @@ def find_rule(smooth: tuple[Floats, Floats], sharp: tuple[Floats, Floats], clear
                 continue
             rule = Recolouring(*found, gamma, saturation, undoes)
             ours, theirs = rule.even(*sharp)
-            left = np.minimum(np.abs(ours - theirs).max(axis=1), _MOST_MISSED)  # [n]
+            left = np.minimum(largest(np.abs(ours - theirs)), _MOST_MISSED)  # [n]
             if best is None or left.mean() < _BETTER * best[0]:
                 best = float(left.mean()), rule
         if best is not None and _explains(best[1], smooth, clear):
@@ -82,20 +82,22 @@ def _fit(x: Floats, y: Floats, clear: Mask, saturation: float, gamma: float) -> 
 
     By least squares for each channel, without the worst.
     """
-    mixed = _mixed(x, saturation, gamma)
-    known = clear.sum(axis=0) >= _FEW  # [3]
+    # Channel by channel in one piece each, [3, n], which numpy sums ten times as fast.
+    mixed, target, kept = (
+        np.ascontiguousarray(each.T, np.float32) for each in (_mixed(x, saturation, gamma), y, clear)
+    )
+    known = kept.sum(axis=1) >= _FEW  # [3]
     if not known.any():
         return None
-    kept = clear.astype(np.float32)  # [n, 3]
     gains, offsets = np.ones(3, np.float32), np.zeros(3, np.float32)
     for _ in range(_ROUNDS):
-        count = np.maximum(kept.sum(axis=0), 1)
-        mean, other_mean = (mixed * kept).sum(axis=0) / count, (y * kept).sum(axis=0) / count
-        centred = (mixed - mean) * kept
-        gains = (centred * y).sum(axis=0) / np.maximum((centred * centred).sum(axis=0), 1e-3)
+        count = np.maximum(kept.sum(axis=1), 1)
+        mean, other_mean = (mixed * kept).sum(axis=1) / count, (target * kept).sum(axis=1) / count
+        centred = (mixed - mean[:, None]) * kept
+        gains = (centred * target).sum(axis=1) / np.maximum((centred * centred).sum(axis=1), 1e-3)
         offsets = other_mean - gains * mean
-        missed = np.abs(gains * mixed + offsets - y)
-        kept = kept * (missed <= np.maximum(_WORST * (missed * kept).sum(axis=0) / count, 2.0))
+        missed = np.abs(gains[:, None] * mixed + offsets[:, None] - target)
+        kept *= missed <= np.maximum(_WORST * (missed * kept).sum(axis=1) / count, 2.0)[:, None]
     if not known.all():  # a channel that was cut off altogether went the way of the others
         gains, offsets = np.full(3, gains[known].mean()), np.full(3, offsets[known].mean())
     uneven = _UNEVEN if saturation == 1 else _UNEVEN_GREY
