@@ -1,6 +1,7 @@
 # make run    sets up and runs the daemon on an example folder
 # make test   sets up and passes the tests
 # make training  adds what twinwatch-train needs
+# make prove  injects every fault in full counts, for an hour or so, and writes the table to proofs.md
 # make bench  times search and scan side by side with what one would use instead, and a picture and a pair
 # make lint   style, types and the direction of imports
 # sudo make install, sudo make uninstall: see systemd/install.mk
@@ -13,13 +14,16 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c const
 # A folder that only looks like a virtual environment must not lead pip into the system's Python.
 export PIP_REQUIRE_VIRTUALENV := 1
 
-.PHONY: run test training bench lint clean
+.PHONY: run test prove training bench lint clean
 
 run: $(VENV)/.run
 	@examples/start.sh $(BIN) $(CURDIR)/example
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest
+
+prove: $(VENV)/.test
+	TWINWATCH_PROVE=1 $(BIN)/python -m pytest tests/faults --proofs proofs.md
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

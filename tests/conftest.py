@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from tally import Counting, counting_for, table, totals
 from twinwatch.bundle import locate
 
 Texture = Callable[..., NDArray[np.uint8]]
@@ -46,3 +48,27 @@ def texture() -> Texture:
 @pytest.fixture(scope="session")
 def fill() -> Fill:
     return make_pictures
+
+
+@pytest.fixture
+def counting(request: pytest.FixtureRequest) -> Counting:
+    """Opens a block in which faults of one kind are injected and counted."""
+    return counting_for(request.node)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--proofs", type=Path, metavar="FILE", help="write the table of injected faults to FILE")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    stats = terminalreporter.stats
+    found = totals([*stats.get("passed", []), *stats.get("failed", [])])
+    if not found:
+        return
+    terminalreporter.section("faults injected")
+    for fault, (injected, violations) in found.items():
+        terminalreporter.write_line(f"{injected:8,} {fault}: {violations} violations")
+    target: Path | None = config.getoption("--proofs")
+    if target is not None:
+        today = datetime.datetime.now(datetime.UTC).date().isoformat()
+        target.write_text(table(found, today), encoding="utf-8")

@@ -2,23 +2,21 @@
 
 import contextlib
 import errno
-import importlib.util
 import json
 import os
-import random
 import shutil
 import subprocess
 import sys
 import threading
 import time
 import uuid
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from faults import quarantine_driver as driver
 from twinwatch import kernel, records, vault
 from twinwatch.errors import QuarantineError
 from twinwatch.quarantine import (
@@ -33,13 +31,6 @@ from twinwatch.quarantine import (
 
 COPY, ORIGINAL, NEW = b"the copy " * 999, b"the original " * 999, b"something new " * 999
 Between = Callable[[Callable[[], object]], None]
-RACES = 3000 if os.environ.get("TWINWATCH_PROVE") == "1" else 160
-
-_spec = importlib.util.spec_from_file_location("quarantine_driver", Path(__file__).with_name("quarantine_driver.py"))
-assert _spec
-assert _spec.loader
-driver = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(driver)
 
 
 @pytest.fixture(params=["native", "fallback"], autouse=True)
@@ -542,78 +533,3 @@ def test_a_lock_that_is_held_too_long_is_told(root: Path, monkeypatch: pytest.Mo
     with vault.locked(root, no_replace=None), pytest.raises(BusyError):
         carry_out(root, wanted)
     assert (root / "sub/copy.jpg").read_bytes() == COPY
-
-
-def _swap(path: Path, new: bytes) -> None:
-    beside = path.with_suffix(".part")
-    beside.write_bytes(new)
-    beside.replace(path)
-
-
-def _rewrite(path: Path, new: bytes) -> None:
-    with path.open("r+b") as file:
-        file.write(new)
-        file.truncate()
-
-
-def _append(path: Path, new: bytes) -> None:
-    with path.open("ab") as file:
-        time.sleep(0.001)
-        file.write(new)
-
-
-def _unlink(path: Path, new: bytes) -> None:
-    path.unlink()
-
-
-@pytest.mark.parametrize("name", ["sub/copy.jpg", "original.jpg"])
-@pytest.mark.parametrize("act", [_swap, _rewrite, _append, _unlink])
-@pytest.mark.parametrize("leases", [True, False])
-def test_races_lose_and_misplace_nothing(
-    root: Path, act: Callable[[Path, bytes], None], name: str, leases: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not leases:
-        monkeypatch.setattr(kernel, "_take_lease", lambda fd: False)
-    quarantine, random_ = Quarantine(root), random.Random(7)
-    outcomes: Counter[str] = Counter()
-    move_s = 0.05
-    for number in range(RACES // 16 + 1):
-        (root / "sub/copy.jpg").write_bytes(COPY)
-        (root / "original.jpg").write_bytes(ORIGINAL)
-        new, wanted = b"%d" % number + NEW, order(root)
-        acted: list[bool] = []
-
-        def user(new: bytes, acted: list[bool], delay_s: float) -> None:
-            time.sleep(delay_s)
-            # Who comes after the move finds no file, as after any rename.
-            with contextlib.suppress(FileNotFoundError):
-                act(root / name, new)
-                acted.append(True)
-
-        with (root / "original.jpg").open("rb") as original:
-            thread = threading.Thread(target=user, args=(new, acted, random_.random() * move_s * 1.2))
-            thread.start()
-            started_s = time.monotonic()
-            with contextlib.suppress(ChangedError):
-                quarantine.move(wanted, original.fileno())
-                # Where the user came too late, aim at the time that a move takes now.
-                move_s = time.monotonic() - started_s
-            thread.join()
-        # Without leases, what a writer with the file open wrote after the move goes home now.
-        quarantine.recover()
-        held, files = [path.read_bytes() for path in quarantined(root)], users_files(root)
-        outcomes[f"{'moved' if held else 'stayed'}, {'acted' if acted else 'came late'}"] += 1
-        assert held in ([], [COPY])
-        assert set(files) <= {"sub/copy.jpg", "original.jpg"}
-        if not held and not (act is _unlink and name == "sub/copy.jpg" and acted):
-            assert "sub/copy.jpg" in files
-        if acted and act is not _unlink:
-            assert files[name].endswith(new)
-        for record in quarantine.records():
-            if record.state == "quarantined":
-                (root / "sub/copy.jpg").unlink(missing_ok=True)
-                assert quarantine.restore(record.id).path == b"sub/copy.jpg"
-        shutil.rmtree(root / ".twinwatch")
-        quarantine = Quarantine(root)
-        quarantine.prepare()
-    print(f"{act.__name__} {name} leases={leases}: {dict(outcomes)}")

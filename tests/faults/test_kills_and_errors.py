@@ -4,7 +4,6 @@ The short run samples the calls; TWINWATCH_PROVE=1 takes all of them.
 """
 
 import hashlib
-import os
 import re
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tally import PROVE, Counting
 from twinwatch import kernel
 from twinwatch.quarantine import Quarantine
 
@@ -21,7 +21,7 @@ DRIVER = Path(__file__).with_name("quarantine_driver.py")
 ID = "0123456789abcdef0123456789abcdef"
 COPY, ORIGINAL = b"the copy " * 500, b"the original " * 500
 DONE, FAULT = 0, 10  # of the driver
-PROVE = os.environ.get("TWINWATCH_PROVE") == "1"
+NOUNS = {"move": "move", "restore": "restore", "recover": "recovery"}
 CHANGING = {"write", "fsync", "renameat", "renameat2", "linkat", "unlinkat", "mkdirat", "flock"}
 STRACE = shutil.which("strace")
 
@@ -150,17 +150,18 @@ def check_settled(root: Path, context: object) -> None:
 
 
 @pytest.mark.parametrize("what", ["move", "restore", "recover"])
-def test_killed_before_each_system_call(tmp_path: Path, mode: str, what: str) -> None:
+def test_killed_before_each_system_call(tmp_path: Path, mode: str, what: str, counting: Counting) -> None:
     stage = Stage(tmp_path, what, mode)
     found = stage.calls()
     changing = sampled([call for call in found if call[0] in CHANGING], 0, 3)
     others = sampled([call for call in found if call[0] not in CHANGING], 3, 20)
-    for name, nth in changing + others:
-        root = stage.reset()
-        _, trace = drive(root, what, mode, f"{name}:signal=KILL:when={nth}")
-        assert "+++ killed by SIGKILL +++" in trace, (name, nth)
-        check_settled(root, (what, mode, name, nth))
-    print(f"{what}/{mode}: {len(changing + others)} of {len(found)} system calls, killed before each")
+    with counting(f"SIGKILL before a system call of a {NOUNS[what]}") as tally:
+        for name, nth in changing + others:
+            root = stage.reset()
+            _, trace = drive(root, what, mode, f"{name}:signal=KILL:when={nth}")
+            assert "+++ killed by SIGKILL +++" in trace, (name, nth)
+            tally.inject()
+            check_settled(root, (what, mode, name, nth))
     assert changing
     assert others
 
@@ -168,17 +169,20 @@ def test_killed_before_each_system_call(tmp_path: Path, mode: str, what: str) ->
 @pytest.mark.parametrize("lasting", ["", "+"], ids=["once", "lasting"])
 @pytest.mark.parametrize("error", ["ENOSPC", "EIO"])
 @pytest.mark.parametrize("what", ["move", "restore", "recover"])
-def test_storage_fails_at_each_changing_call(tmp_path: Path, mode: str, what: str, error: str, lasting: str) -> None:
+def test_storage_fails_at_each_changing_call(
+    tmp_path: Path, mode: str, what: str, error: str, lasting: str, counting: Counting
+) -> None:
     stage = Stage(tmp_path, what, mode)
     found = [call for call in stage.calls() if call[0] in CHANGING | {"openat"}]
     # The four short runs for an operation take different calls.
     chosen = sampled(found, 2 * (error == "EIO") + bool(lasting), 16)
-    for name, nth in chosen:
-        root = stage.reset()
-        status, trace = drive(root, what, mode, f"{name}:error={error}:when={nth}{lasting}")
-        assert "(INJECTED)" in trace, (name, nth)
-        # Recovery names a fault with one file as that file's outcome.
-        assert status == FAULT or (what, status) == ("recover", DONE), (name, nth, status)
-        check_settled(root, (what, mode, name, nth, error, lasting))
-    print(f"{what}/{mode}: {error} {lasting or 'once'} at {len(chosen)} of {len(found)} calls")
+    with counting(f"{error} at a write, fsync, rename or open of a {NOUNS[what]}") as tally:
+        for name, nth in chosen:
+            root = stage.reset()
+            status, trace = drive(root, what, mode, f"{name}:error={error}:when={nth}{lasting}")
+            assert "(INJECTED)" in trace, (name, nth)
+            tally.inject()
+            # Recovery names a fault with one file as that file's outcome.
+            assert status == FAULT or (what, status) == ("recover", DONE), (name, nth, status)
+            check_settled(root, (what, mode, name, nth, error, lasting))
     assert chosen
