@@ -307,6 +307,15 @@ def test_a_drawing_is_no_page_and_may_be_blurred() -> None:
     assert compare(drawing, blur(0.006)(drawing)).score >= COPY
 
 
+def test_a_drawing_in_black_and_white_may_be_brightened() -> None:
+    drawing, rng = np.full((300, 300, 3), 255, np.uint8), np.random.default_rng(4)
+    for start, end in rng.integers(0, 300, (60, 2, 2)):
+        third = start + (end - start) // 3
+        cv2.line(drawing, start.tolist(), third.tolist(), (0, 0, 0), 1, cv2.LINE_AA)
+    brighter = np.clip(drawing * 1.8, 0, 255).astype(np.uint8)
+    assert compare(drawing, brighter).score >= COPY
+
+
 def test_a_logo_on_a_photo_leaves_it_a_copy() -> None:
     marked = photo(7)
     cv2.rectangle(marked, (250, 10), (310, 50), (255, 255, 255), -1)

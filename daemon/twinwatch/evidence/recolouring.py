@@ -47,6 +47,8 @@ def find_rule(smooth: tuple[Floats, Floats], sharp: tuple[Floats, Floats], clear
     It is fitted to the `smooth` ones of which nothing was cut off, `clear` [n, 3]; what is left over is counted where
     an editor cuts colours off, at the `sharp` ones.
     """
+    if not (clear.sum(axis=0) >= _FEW).any():
+        clear = np.ones_like(clear)  # a drawing in black and white: all of it may be cut off, and hardly anything is
     best: tuple[float, Recolouring] | None = None
     for saturation, gamma in _tries():
         for undoes in (False, True):
