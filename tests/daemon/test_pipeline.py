@@ -326,15 +326,17 @@ def test_a_fault_of_the_storage_switches_moving_off(bench: Bench, monkeypatch: p
 
 
 def test_what_is_no_longer_there_is_nobodys_original(bench: Bench) -> None:
-    bench.put("a.png", data(1))
-    bench.put("b.png", data(2))
+    for number in (1, 2, 3):
+        bench.put(f"{number}.png", data(number))
     bench.settle()
-    (bench.share / "a.png").unlink()
-    (bench.share / "b.png").write_bytes(data(3))
-    bench.put("exact.png", data(1))
-    bench.put("near.png", data(2, 240))
+    (bench.share / "1.png").unlink()
+    for number in (2, 3):
+        (bench.share / f"{number}.png").write_bytes(data(number + 10))
+    newcomers = {"of deleted.png": data(1), "of rewritten.png": data(2), "near rewritten.png": data(3, 240)}
+    for name, bytes_ in newcomers.items():
+        bench.put(name, bytes_)
     bench.settle()
-    assert bench.states()["exact.png"] == bench.states()["near.png"] == "kept"
+    assert [bench.states()[name] for name in newcomers] == ["kept"] * 3
 
 
 @pytest.mark.parametrize(

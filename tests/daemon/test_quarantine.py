@@ -591,6 +591,7 @@ def test_recovery_finishes_only_what_may_stand(
     assert [path.read_bytes() for path in quarantined(root)] == ([held] if outcome == "quarantined" else [])
     assert home.exists() is (outcome != "quarantined")
     assert not home.exists() or home.read_bytes() == held
+    assert len(list((root / "sub").iterdir())) == home.exists() + taken
     assert not taken or (root / "sub/copy.jpg").read_bytes() == NEW
 
 
