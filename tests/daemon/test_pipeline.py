@@ -235,6 +235,19 @@ def test_a_catalogue_that_cannot_be_written_is_tried_again(bench: Bench, monkeyp
     bench.pipeline.require_well()
 
 
+def test_a_file_that_was_judged_again_since_the_scan_is_not_forgotten(bench: Bench) -> None:
+    bench.put("a.png", data(1))
+    bench.settle()
+    missed = bench.file("a.png")
+    bench.put("a.png", data(2))
+    bench.settle()
+    bench.pipeline.forget([missed])
+    for number in (3, 4):  # by the second the thread has gone round
+        bench.put(f"{number}.png", data(number))
+        bench.settle()
+    assert bench.states()["a.png"] == "kept"
+
+
 def test_a_thread_that_ends_is_told_and_hangs_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     for thread in ("_refit", "_embed"):
         monkeypatch.setattr(bench.pipeline, thread, lambda *_: 1 / 0)

@@ -177,6 +177,16 @@ def test_vanished_parents_are_made_again(root: Path) -> None:
     assert (root / "a/b").stat().st_mode & 0o7777 == 0o2775
 
 
+def test_a_folder_that_somebody_puts_in_the_place_of_one_made_again_keeps_its_mode(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved, mkdir = carry_out(root, order(root)), os.mkdir
+    (root / "sub").rmdir()
+    monkeypatch.setattr(os, "mkdir", lambda name, mode, dir_fd: mkdir(name, 0o711, dir_fd=dir_fd))
+    assert Quarantine(root).restore(moved.record.id).path == b"sub/copy.jpg"
+    assert (root / "sub").stat().st_mode & 0o777 == 0o711
+
+
 def test_restore_follows_no_link(root: Path, tmp_path: Path) -> None:
     moved = carry_out(root, order(root))
     (tmp_path / "outside").mkdir()

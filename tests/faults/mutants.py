@@ -69,6 +69,7 @@ MUTANTS = (
     mutant("restore: folder of the files not synced", "homecoming", "            os.fsync(folders.files)\n", "", LOST, ORDER),
     mutant("restore: folder made again not synced", "homecoming", "        os.fsync(above_fd)\n", "", LOST, ORDER),
     mutant("restore not announced", "homecoming", "            if announce:\n                announce(path)\n", "", LOST, ORDER),
+    mutant("restore: somebody else's folder gets another mode", "homecoming", "        if not _is_just_made(folder_fd):", "        if False:", REPLACED, f"{QUARANTINE}a_folder_that_somebody_puts_in_the_place_of_one_made_again_keeps_its_mode"),
     mutant("unlinked before the link is synced", "kernel", "    os.fsync(to_fd)\n", "", LOST, ORDER),
     mutant("new private folders not synced", "vault", "    else:\n        os.fsync(parent_fd)\n", "", LOST, ORDER),
     # How a file goes in and out
@@ -153,6 +154,7 @@ MUTANTS = (
     mutant("the quarantine is scanned", "scanner", "                if name != PRIVATE_FOLDER and names", "                if names", LIVING, f"{SCANNER}the_private_folder_is_skipped_at_every_depth"),
     mutant("changes are not seen by a scan", "scanner", "            if file is None or file.identity != seen:", "            if file is None:", MISSED, f"{SCANNER}new_changed_and_gone"),
     mutant("another disk is taken for the share", "roots", "    if not known or known[0].folder[0] == folder[0]:", "    if True:", LOST, f"{ROOTS}another_device_in_its_place_is_away"),
+    mutant("what was judged since the scan is forgotten", "pipeline", "if current is not None and current.path == file.path and current.identity == file.identity:", "if current is not None:", MISSED, f"{PIPELINE}a_file_that_was_judged_again_since_the_scan_is_not_forgotten"),
     mutant("settling ignores changes", "settle", "            elif current == wait.seen:", "            elif True:", "a file is judged once it is whole", f"{SETTLE}a_file_that_changed_waits_again"),
     mutant("settling ignores hints", "settle", "        if held is None or held.seen != seen:", "        if held is None:", "a file is judged once it is whole", f"{SETTLE}a_hint_with_news_starts_the_time_again"),
     mutant("nothing settles", "settle", "        if age_ns >= self.settle_s * 1e9:", "        if True:", "a file is judged once it is whole", f"{SETTLE}old_is_as_old_as_the_settling_time"),
