@@ -208,3 +208,21 @@ def test_a_dismissal_stands_where_the_log_is_full(desk: Desk) -> None:
     assert "the daemon does it later" in unlogged
     assert desk.state_of(case_id) == "dismissed"
     assert [case.id for case in desk.catalog.cases.unlogged()] == [case_id]
+
+
+def test_a_daemon_that_runs_beside_hears_of_a_restore_before_the_file_is_back(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case_id, restore = desk.found("copy.jpg"), Quarantine.restore
+    sha256 = hashlib.sha256(b"copy.jpg").hexdigest()
+    heard: list[bool] = []
+
+    def listen(quarantine: Quarantine, record_id: str) -> object:
+        beside = Catalog(desk.catalog.path)
+        heard.append(beside.cases.put_back(os.fsencode(desk.share), b"copy.jpg", sha256))
+        beside.close()
+        return restore(quarantine, record_id)
+
+    monkeypatch.setattr(Quarantine, "restore", listen)
+    (result,) = desk.restore_all()
+    assert (result.id, result.error, heard) == (case_id, "", [True])

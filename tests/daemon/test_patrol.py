@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -20,6 +20,7 @@ from twinwatch.ground import Ground
 from twinwatch.patrol import Patrol
 from twinwatch.pipeline import Pipeline
 from twinwatch.reader import Identity
+from twinwatch.scanner import folder_of
 from twinwatch.watcher import Hints, Watcher
 
 
@@ -163,3 +164,18 @@ def test_the_trouble_of_one_folder_does_not_keep_the_others_waiting(
     wait_for(lambda: going.beat(0).root, 10)
     wait_for(lambda: not going.beat(0).setback, 10)
     assert set(going.roots) == set(going.shares)
+
+
+@pytest.mark.parametrize(
+    ("facts", "moves"),
+    [({"action": "quarantine"}, True), ({"action": "flag"}, False), ({"action": "quarantine", "protect": True}, False)],
+)
+def test_only_where_the_admin_says_so_may_files_be_moved(tmp_path: Path, facts: dict[str, Any], moves: bool) -> None:
+    share = tmp_path / "share"
+    share.mkdir()
+    catalog = Catalog(tmp_path / "catalog.db")
+    root = catalog.add_root(share, folder_of(share), 1)
+    ground = patrol._ground(Watch.model_validate({"path": share, **facts}), root, catalog)
+    catalog.close()
+    assert (ground.quarantine is not None) is moves
+    assert (share / ".twinwatch").exists() is moves

@@ -24,7 +24,7 @@ from twinwatch.errors import LostThreadError, StorageError, UnreadableError
 from twinwatch.ground import Ground
 from twinwatch.index import Index
 from twinwatch.pipeline import Pipeline
-from twinwatch.quarantine import Quarantine
+from twinwatch.quarantine import MoveOrder, Quarantine, QuarantineFaultError
 from twinwatch.reader import Identity
 from twinwatch.scanner import folder_of
 from twinwatch.workers import Align, Changing, Inspect, Inspection, Proof, WorkerKilled
@@ -75,13 +75,19 @@ class Bench:
     looked_again: list[tuple[bytes, int]] = field(default_factory=list)
     arrivals: int = 0
 
-    def put(self, name: str, data: bytes | None = None) -> None:
+    def quarantine(self) -> None:
+        """From now on copies are moved."""
+        quarantine = Quarantine(self.share)
+        quarantine.prepare()
+        self.grounds[self.root.id] = Ground(self.share, self.root.folder, False, quarantine)
+
+    def put(self, name: str, data: bytes | None = None, standing: bool = False) -> None:
         """Write a file if there are bytes, and queue it as the intake would."""
         if data is not None:
             (self.share / name).write_bytes(data)
         self.arrivals += 1
         seen = Identity.of((self.share / name).stat())
-        self.catalog.enqueue(self.root.id, name.encode(), seen, False, self.arrivals, "waiting")
+        self.catalog.enqueue(self.root.id, name.encode(), seen, standing, self.arrivals, "waiting")
         self.catalog.commit()
 
     def file(self, name: str) -> File:
@@ -229,6 +235,19 @@ def test_a_catalogue_that_cannot_be_written_is_tried_again(bench: Bench, monkeyp
     bench.pipeline.require_well()
 
 
+def test_a_file_that_was_judged_again_since_the_scan_is_not_forgotten(bench: Bench) -> None:
+    bench.put("a.png", data(1))
+    bench.settle()
+    missed = bench.file("a.png")
+    bench.put("a.png", data(2))
+    bench.settle()
+    bench.pipeline.forget([missed])
+    for number in (3, 4):  # by the second the thread has gone round
+        bench.put(f"{number}.png", data(number))
+        bench.settle()
+    assert bench.states()["a.png"] == "kept"
+
+
 def test_a_thread_that_ends_is_told_and_hangs_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     for thread in ("_refit", "_embed"):
         monkeypatch.setattr(bench.pipeline, thread, lambda *_: 1 / 0)
@@ -244,9 +263,7 @@ def test_a_thread_that_ends_is_told_and_hangs_nothing(bench: Bench, monkeypatch:
 def test_an_original_that_is_closed_to_the_daemon_switches_nothing_off(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quarantine = Quarantine(bench.share)
-    quarantine.prepare()
-    bench.grounds[bench.root.id] = Ground(bench.share, bench.root.folder, False, quarantine)
+    bench.quarantine()
     bench.put("a.png", data(1))
     bench.settle()
 
@@ -264,7 +281,75 @@ def test_an_original_that_is_closed_to_the_daemon_switches_nothing_off(
     assert not (bench.share / "second.png").exists()
 
 
+# What is moved
+
+
+def test_a_copy_is_moved_unless_it_stood_there_or_was_put_back(bench: Bench) -> None:
+    bench.quarantine()
+    bench.put("a.png", data(1), standing=True)
+    bench.put("standing.png", data(1), standing=True)
+    bench.put("copy.png", data(1))
+    bench.settle()
+    assert bench.states() == {"a.png": "kept", "standing.png": "duplicate"}
+    assert not (bench.share / "copy.png").exists()
+    (case,) = bench.catalog.cases.quarantined()
+    bench.catalog.cases.set(case.id, state="restored")
+    bench.put("copy.png", data(1))
+    bench.settle()
+    assert bench.states() == {"a.png": "kept", "standing.png": "duplicate", "copy.png": "kept"}
+
+
+def test_a_verdict_is_on_record_before_the_file_is_moved(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.quarantine()
+    move, known = Quarantine.move, list[tuple[str, bytes]]()
+
+    def look(quarantine: Quarantine, order: MoveOrder, original_fd: int) -> object:
+        beside = Catalog(bench.catalog.path)
+        known.extend((case.id, case.path) for case in beside.cases.all(state="pending"))
+        beside.close()
+        assert known == [(order.id, b"copy.png")]
+        return move(quarantine, order, original_fd)
+
+    monkeypatch.setattr(Quarantine, "move", look)
+    bench.put("a.png", data(1))
+    bench.put("copy.png", data(1))
+    bench.settle()
+    assert bench.states() == {"a.png": "kept"}
+    assert [(case.id, case.path) for case in bench.catalog.cases.quarantined()] == known
+
+
+def test_a_fault_of_the_storage_switches_moving_off(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.quarantine()
+
+    def fail(*_: object) -> None:
+        raise QuarantineFaultError("input/output error")
+
+    monkeypatch.setattr(Quarantine, "move", fail)
+    bench.put("a.png", data(1))
+    bench.put("copy.png", data(1))
+    bench.settle()
+    monkeypatch.undo()
+    bench.put("second.png", data(1))
+    bench.settle()
+    assert bench.states() == {"a.png": "kept", "copy.png": "duplicate", "second.png": "duplicate"}
+    assert [root.latched for root in bench.catalog.roots()] == ["input/output error"]
+
+
 # What is a copy
+
+
+def test_what_is_no_longer_there_is_nobodys_original(bench: Bench) -> None:
+    for number in (1, 2, 3):
+        bench.put(f"{number}.png", data(number))
+    bench.settle()
+    (bench.share / "1.png").unlink()
+    for number in (2, 3):
+        (bench.share / f"{number}.png").write_bytes(data(number + 10))
+    newcomers = {"of deleted.png": data(1), "of rewritten.png": data(2), "near rewritten.png": data(3, 240)}
+    for name, bytes_ in newcomers.items():
+        bench.put(name, bytes_)
+    bench.settle()
+    assert [bench.states()[name] for name in newcomers] == ["kept"] * 3
 
 
 @pytest.mark.parametrize(

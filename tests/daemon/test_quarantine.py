@@ -177,6 +177,16 @@ def test_vanished_parents_are_made_again(root: Path) -> None:
     assert (root / "a/b").stat().st_mode & 0o7777 == 0o2775
 
 
+def test_a_folder_that_somebody_puts_in_the_place_of_one_made_again_keeps_its_mode(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved, mkdir = carry_out(root, order(root)), os.mkdir
+    (root / "sub").rmdir()
+    monkeypatch.setattr(os, "mkdir", lambda name, mode, dir_fd: mkdir(name, 0o711, dir_fd=dir_fd))
+    assert Quarantine(root).restore(moved.record.id).path == b"sub/copy.jpg"
+    assert (root / "sub").stat().st_mode & 0o777 == 0o711
+
+
 def test_restore_follows_no_link(root: Path, tmp_path: Path) -> None:
     moved = carry_out(root, order(root))
     (tmp_path / "outside").mkdir()
@@ -353,6 +363,33 @@ def test_the_copy_goes_back_when_the_original_is_lost_meanwhile(
     assert quarantined(root) == []
 
 
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda path: path.write_bytes(NEW),
+        lambda path: path.write_bytes(NEW[: len(COPY)].ljust(len(COPY))),
+        lambda path: os.truncate(path, 5),
+        lambda path: os.link(path, path.with_name("second.jpg")),
+    ],
+)
+def test_a_copy_that_is_written_or_linked_at_the_last_moment_goes_back_as_it_is(
+    root: Path, between: Between, act: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel, "_take_lease", lambda fd: False)
+    path = root / "sub/copy.jpg"
+    wanted, facts = order(root), []
+
+    def change() -> None:
+        act(path)
+        facts.append((path.stat().st_ino, path.stat().st_nlink, path.read_bytes()))
+
+    between(change)
+    with pytest.raises(ChangedError):
+        carry_out(root, wanted)
+    assert quarantined(root) == []
+    assert [(path.stat().st_ino, path.stat().st_nlink, path.read_bytes())] == facts
+
+
 @pytest.mark.parametrize("name", ["sub/copy.jpg", "original.jpg"])
 def test_a_file_that_is_open_for_writing_stays(root: Path, name: str) -> None:
     wanted = order(root)
@@ -427,6 +464,22 @@ def test_a_read_only_root_is_named_with_what_to_do(tmp_path: Path) -> None:
         Quarantine(root).prepare()
 
 
+def test_a_quarantine_on_another_mount_is_refused(root: Path) -> None:
+    wanted, files = order(root), root / ".twinwatch/quarantine/files"
+    refused = pytest.raises(QuarantineError, match="another mount than its root")
+    with mounted("-t", "tmpfs", "-o", "mode=700", "none", str(files)), refused:
+        carry_out(root, wanted)
+    assert (root / "sub/copy.jpg").read_bytes() == COPY
+
+
+@pytest.mark.usefixtures("never_taken")
+def test_a_private_folder_that_others_may_enter_is_not_used(root: Path) -> None:
+    (root / ".twinwatch/quarantine").chmod(0o755)
+    with pytest.raises(QuarantineError, match="where 700 is needed"):
+        carry_out(root, order(root))
+    assert (root / "sub/copy.jpg").read_bytes() == COPY
+
+
 def test_a_vanished_quarantine_is_a_fault(root: Path) -> None:
     wanted = order(root)
     (root / ".twinwatch").rename(root.parent / "gone")
@@ -483,20 +536,73 @@ def test_ids_are_used_once(root: Path) -> None:
 def test_recovery_leaves_alone_what_it_cannot_interpret(root: Path) -> None:
     moved = carry_out(root, order(root))
     private = root / ".twinwatch/quarantine"
-    (private / "info" / f"{moved.record.id}.json").write_text('{"version": 99}')
+    record = private / "info" / f"{moved.record.id}.json"
+    (private / "info" / f"{'2' * 32}.json").write_bytes(record.read_bytes())
+    record.write_text('{"version": 99}')
     (private / "info" / "notes.txt").write_text("an admin was here")
     (private / "files" / "found").write_bytes(NEW)
     (private / "info" / f"{'1' * 32}.tmp").write_text("{")
     found = {recovered.id: recovered for recovered in Quarantine(root).recover()}
     assert {key: value.outcome for key, value in found.items()} == {
         moved.record.id: "unreadable",
+        "2" * 32: "unreadable",
         "notes.txt": "unreadable",
         "found": "stray",
     }
     assert all(recovered.needs_person for recovered in found.values())
     assert {path.read_bytes() for path in quarantined(root)} == {COPY, NEW}
-    assert {path.name for path in (private / "info").iterdir()} == {"notes.txt", f"{moved.record.id}.json"}
+    assert {path.name for path in (private / "info").iterdir()} == {"notes.txt", f"{'2' * 32}.json", record.name}
     assert list(Quarantine(root).records()) == []
+
+
+def _held(root: Path) -> Path:
+    return root / ".twinwatch/quarantine/files" / driver.ID
+
+
+def _go_half_way_home(root: Path) -> None:
+    os.link(_held(root), root / "sub/copy.jpg")
+
+
+@pytest.mark.parametrize(
+    ("state", "restored_to", "happen", "outcome"),
+    [
+        ("intended", None, lambda root: None, "quarantined"),
+        ("intended", None, lambda root: (root / "original.jpg").write_bytes(NEW), "put back"),
+        ("intended", None, lambda root: (root / "original.jpg").unlink(), "put back"),
+        ("intended", None, lambda root: _held(root).write_bytes(NEW), "put back"),
+        ("intended", None, lambda root: os.link(_held(root), root / "other"), "put back"),
+        ("intended", b"sub/copy.jpg", lambda root: None, "put back"),
+        ("intended", b"sub/copy.jpg", _go_half_way_home, "put back"),
+        ("quarantined", None, _go_half_way_home, "put back"),
+        ("restoring", b"sub/copy.jpg", lambda root: None, "restored"),
+        ("restoring", b"sub/copy.jpg", _go_half_way_home, "restored"),
+        ("restoring", b"sub/copy.jpg", lambda root: (root / "sub/copy.jpg").write_bytes(NEW), "restored"),
+    ],
+)
+def test_recovery_finishes_only_what_may_stand(
+    root: Path,
+    state: records.State,
+    restored_to: bytes | None,
+    happen: Callable[[Path], object],
+    outcome: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if happen is _go_half_way_home:  # which a rename cannot do
+        monkeypatch.setattr(kernel, "rename_no_replace", driver.refuse)
+    moved = carry_out(root, replace(order(root), id=driver.ID))
+    with vault.opened(root) as folders:
+        records.write(folders.info, replace(moved.record, state=state, restored_to=restored_to))
+    happen(root)
+    held, taken = _held(root).read_bytes(), (root / "sub/copy.jpg").exists() and happen is not _go_half_way_home
+    (settled,) = Quarantine(root).recover()
+    assert (settled.outcome, settled.needs_person) == (outcome, False)
+    assert Quarantine(root).recover() == []
+    home = root / ("sub/copy.restored-1.jpg" if taken else "sub/copy.jpg")
+    assert [path.read_bytes() for path in quarantined(root)] == ([held] if outcome == "quarantined" else [])
+    assert home.exists() is (outcome != "quarantined")
+    assert not home.exists() or home.read_bytes() == held
+    assert len(list((root / "sub").iterdir())) == home.exists() + taken
+    assert not taken or (root / "sub/copy.jpg").read_bytes() == NEW
 
 
 def test_recovery_puts_back_what_was_written_late(root: Path) -> None:
@@ -521,7 +627,7 @@ def test_recovery_names_what_was_taken_out_by_hand(root: Path) -> None:
 def test_one_of_two_restores_wins(root: Path) -> None:
     wanted = replace(order(root), id=driver.ID)
     carry_out(root, wanted)
-    command = [sys.executable, "-I", str(driver.__file__), "restore", "native", str(root), "sub/copy.jpg"]
+    command = [sys.executable, "-P", str(driver.__file__), "restore", "native", str(root), "sub/copy.jpg"]
     running = [subprocess.Popen(command) for _ in range(4)]
     assert sorted(process.wait() for process in running) == [driver.DONE] + [driver.REFUSED] * 3
     assert users_files(root) == {"sub/copy.jpg": COPY, "original.jpg": ORIGINAL}

@@ -108,10 +108,12 @@ def test_only_regular_files_are_opened(tmp_path: Path, root_fd: int, make: Calla
         open_beneath(root_fd, b"thing")
 
 
-def test_a_fifo_that_takes_the_name_after_the_look_neither_blocks_nor_opens(
-    tmp_path: Path, root_fd: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("other")])
+def test_what_takes_the_name_after_the_look_neither_blocks_nor_opens(
+    tmp_path: Path, root_fd: int, make: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "thing"
+    (tmp_path / "other").write_bytes(b"secret")
     path.write_bytes(b"x")
     require, looks = reader._require_regular, [0]
 
@@ -120,10 +122,10 @@ def test_a_fifo_that_takes_the_name_after_the_look_neither_blocks_nor_opens(
         looks[0] += 1
         if looks[0] == 1:
             path.unlink()
-            os.mkfifo(path)
+            make(path)
 
     monkeypatch.setattr(reader, "_require_regular", swap_after)
-    with pytest.raises(UnreadableError, match="not a regular file"):
+    with pytest.raises((UnreadableError, OSError), match=r"not a regular file|symbolic links"):
         open_beneath(root_fd, b"thing")
 
 

@@ -1,4 +1,4 @@
-"""One move, restore or recovery in a process of its own, for tests that kill it or make its system calls fail.
+"""One operation of a quarantine in a process of its own, for tests that kill it or make its system calls fail.
 
 Exits with DONE, FAULT or REFUSED, as standard output may be made to fail, too. A call of getppid marks where the
 operation starts and ends, so that a trace tells its system calls from Python's own.
@@ -32,6 +32,8 @@ def main(what: str, mode: str, root: Path, path: str) -> int:
                 quarantine.move(order, original.fileno())
             elif what == "restore":
                 quarantine.restore(ID)
+            elif what == "prepare":
+                quarantine.prepare()
             else:
                 quarantine.recover()
         except QuarantineFaultError:

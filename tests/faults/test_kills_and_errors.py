@@ -36,8 +36,8 @@ def drive(root: Path, what: str, mode: str, inject: str | None = None) -> tuple[
     trace = root.with_suffix(".trace")
     # With an injection only that call is traced: strace counts `when=` per call name, and others would cost time.
     filters = ["-e", f"trace={inject.split(':')[0]},getppid", "-e", f"inject={inject}"] if inject else []
-    driver = [sys.executable, "-I", str(DRIVER), what, mode, str(root), "sub/copy.jpg"]
-    command = [str(STRACE), "-f", "-o", str(trace), *filters, *driver]
+    driver = [sys.executable, "-P", str(DRIVER), what, mode, str(root), "sub/copy.jpg"]
+    command = [str(STRACE), "-f", "-y", "-o", str(trace), *filters, *driver]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert not ran.stderr or ran.returncode < 0, ran.stderr
     return ran.returncode, trace.read_text()

@@ -1,0 +1,181 @@
+"""Mutants of the daemon's code: each takes away one thing that a promise rests on, and names the tests that notice."""
+
+# ruff: noqa: E501  a table, one mutant a line
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ORDER = "tests/faults/test_order.py::test_each_step_is_on_disk_before_the_next"
+QUARANTINE = "tests/daemon/test_quarantine.py::test_"
+READER = "tests/daemon/test_reader.py::test_"
+RECOVERY = "tests/daemon/test_recovery.py::test_"
+POLICY = "tests/daemon/test_policy.py::test_"
+PIPELINE = "tests/daemon/test_pipeline.py::test_"
+SCANNER = "tests/daemon/test_scanner.py::test_"
+ROOTS = "tests/daemon/test_roots.py::test_"
+SETTLE = "tests/daemon/test_settle.py::test_"
+DUPLOG = "tests/daemon/test_duplog.py::test_"
+CATALOG = "tests/daemon/test_catalog.py::test_"
+DECISIONS = "tests/daemon/test_decisions.py::test_"
+WORKERS = "tests/daemon/test_workers.py::test_"
+WATCHER = "tests/daemon/test_watcher.py::test_"
+
+CUT_SHORT = f"{QUARANTINE}recovery_finishes_only_what_may_stand"
+CHANGED = f"{QUARANTINE}what_changed_since_it_was_judged_stays"
+LAST_MOMENT = f"{QUARANTINE}a_copy_that_is_written_or_linked_at_the_last_moment_goes_back_as_it_is"
+TAKEN = f"{QUARANTINE}a_name_that_is_taken_at_the_last_moment_survives_a_restore"
+LEASED = f"{QUARANTINE}a_writer_that_comes_meanwhile_finds_the_file_at_its_place"
+NOT_INTERPRETED = f"{QUARANTINE}recovery_leaves_alone_what_it_cannot_interpret"
+SPARED = f"{POLICY}what_is_spared_is_flagged_with_the_reason"
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """`old`, found exactly once in `file`, becomes `new`; then one of `tests`, by pytest's node ids, must fail."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    breaks: str
+    tests: tuple[str, ...]
+
+
+def mutant(name: str, file: str, old: str, new: str, breaks: str, *tests: str) -> Mutant:
+    return Mutant(name, f"{file}.py", old, new, breaks, tests)
+
+
+LOST = "nothing is lost"
+REPLACED = "no file of a user's is replaced or deleted"
+JUDGED = "only the judged bytes are moved"
+LIVING = "a moved file has a living original"
+ACCUSED = "nobody is accused wrongly"
+MISSED = "nothing is missed"
+LOGGED = "each verdict has one line in the log"
+
+MUTANTS = (
+    # What is on disk, and when
+    mutant("record not synced", "records", ":]\n        os.fsync(fd)\n", ":]\n", LOST, ORDER),
+    mutant("folder of the records not synced", "records", "    os.fsync(info_fd)\n", "", LOST, ORDER),
+    mutant("record written over the old one", "records", 'f"{record.id}.tmp"', "_name(record.id)", LOST, ORDER),
+    mutant("copy not synced", "quarantine", "            os.fsync(copy_fd)\n", "", LOST, ORDER),
+    mutant("original not synced", "quarantine", "            os.fsync(original_fd)\n", "", LOST, ORDER),
+    mutant("folder of the files not synced", "quarantine", "            os.fsync(folders.files)\n", "", LOST, ORDER),
+    mutant("user's folder not synced", "quarantine", "            os.fsync(folder_fd)\n", "", LOST, ORDER),
+    mutant("no record before the move", "quarantine", "        records.write(folders.info, record)\n        return record\n\n    def _write", "        return record\n\n    def _write", LOST, ORDER),
+    mutant("moved before its record is written", "quarantine", '                record = self._write(folders, record, "quarantined")\n            except', '                record = replace(record, state="quarantined")\n            except', LOST, f"{QUARANTINE}round_trip_keeps_everything", ORDER),
+    mutant("restore: user's folder not synced", "homecoming", "            os.fsync(folder_fd)\n            os.fsync(folders.files)\n", "            os.fsync(folders.files)\n", LOST, ORDER),
+    mutant("restore: folder of the files not synced", "homecoming", "            os.fsync(folders.files)\n", "", LOST, ORDER),
+    mutant("restore: folder made again not synced", "homecoming", "        os.fsync(above_fd)\n", "", LOST, ORDER),
+    mutant("restore not announced", "homecoming", "            if announce:\n                announce(path)\n", "", LOST, ORDER),
+    mutant("restore: somebody else's folder gets another mode", "homecoming", "        if not _is_just_made(folder_fd):", "        if False:", REPLACED, f"{QUARANTINE}a_folder_that_somebody_puts_in_the_place_of_one_made_again_keeps_its_mode"),
+    mutant("unlinked before the link is synced", "kernel", "    os.fsync(to_fd)\n", "", LOST, ORDER),
+    mutant("new private folders not synced", "vault", "    else:\n        os.fsync(parent_fd)\n", "", LOST, ORDER),
+    # How a file goes in and out
+    mutant("link and unlink in place of a rename", "vault", "            kernel.rename_no_replace(folder_fd, name, self.files, record_id.encode())", "            kernel.link_then_unlink(folder_fd, name, self.files, record_id.encode())", REPLACED, ORDER),
+    mutant("a move that may replace", "vault", "            kernel.rename_no_replace(folder_fd, name, self.files, record_id.encode())", "            os.rename(name, record_id, src_dir_fd=folder_fd, dst_dir_fd=self.files)", REPLACED, ORDER),
+    mutant("a restore that replaces", "vault", "            kernel.rename_no_replace(self.files, record_id.encode(), folder_fd, name)", "            os.rename(record_id, name, src_dir_fd=self.files, dst_dir_fd=folder_fd)", REPLACED, TAKEN),
+    mutant("a restore that replaces, where rename can do no better", "vault", "            kernel.link_then_unlink(self.files, record_id.encode(), folder_fd, name)", "            os.rename(record_id, name, src_dir_fd=self.files, dst_dir_fd=folder_fd)", REPLACED, TAKEN),
+    mutant("no-replace is not asked for", "kernel", "_RENAME_NOREPLACE = 1", "_RENAME_NOREPLACE = 0", REPLACED, TAKEN),
+    mutant("a taken name counts as restored", "homecoming", "            except FileExistsError:\n                continue\n", "            except FileExistsError:\n                pass\n", LOST, TAKEN),
+    mutant("a half-done link is not known again", "kernel", "    if not leads_to(to_fd, to_name, source):\n        os.link", "    if True:\n        os.link", LOST, CUT_SHORT),
+    mutant("an id is used twice", "quarantine", "            self._require_unused(folders, order.id)\n", "", REPLACED, f"{QUARANTINE}ids_are_used_once"),
+    mutant("paths may leave the tree", "quarantine", "        records.check_path(order.path)\n", "", "nobody is let in", f"{QUARANTINE}paths_that_leave_the_tree_are_refused"),
+    mutant("no lock", "vault", "        _lock(lock_fd, root)\n", "", LOST, f"{QUARANTINE}a_lock_that_is_held_too_long_is_told"),
+    mutant("a lock that many may hold", "vault", "fcntl.LOCK_EX", "fcntl.LOCK_SH", LOST, f"{QUARANTINE}a_lock_that_is_held_too_long_is_told"),
+    mutant("a move that failed is not undone", "quarantine", "                self._undo(folders, record)\n                raise", "                raise", LOST, LAST_MOMENT),
+    mutant("a quarantine that others may enter", "vault", "    if status.st_mode & 0o077:\n        raise", "    if False:\n        raise", "nobody is let in", f"{QUARANTINE}a_private_folder_that_others_may_enter_is_not_used"),
+    mutant("a quarantine on another mount", "vault", "    if kernel.mount_id(fd) != mount:", "    if False:", LOST, f"{QUARANTINE}a_quarantine_on_another_mount_is_refused"),
+    # What is proven at the moment of a move
+    mutant("bytes not checked before the move", "quarantine", "            copy.require_bytes()\n", "", JUDGED, f"{QUARANTINE}only_the_judged_bytes_are_moved"),
+    mutant("bytes not checked after the move", "proof", "    copy.require_bytes()\n", "", JUDGED, LAST_MOMENT),
+    mutant("name not checked before the move", "quarantine", "            if Identity.of(os.stat(name, dir_fd=folder_fd, follow_symlinks=False)) != order.identity:", "            if False:", JUDGED, f"{QUARANTINE}a_file_swapped_in_while_the_intent_is_written_stays"),
+    mutant("name not checked after the move", "proof", "    if not kernel.leads_to(folders.files, order.id.encode(), status) or", "    if", JUDGED, f"{QUARANTINE}what_takes_the_name_at_the_last_moment_goes_back"),
+    mutant("links not counted after the move", "proof", " or status.st_nlink != 1:\n        raise", ":\n        raise", REPLACED, LAST_MOMENT),
+    mutant("links not counted before the move", "proof", "    if status.st_nlink > 1:", "    if False:", "a file with several links is left alone", CHANGED),
+    mutant("mount not checked", "proof", "    if kernel.mount_id(fd) != kernel.mount_id(folders.files):", "    if False:", LOST, f"{QUARANTINE}other_mounts_are_refused"),
+    mutant("original's bytes not proven", "proof", "    original.require_bytes()\n", "", LIVING, f"{QUARANTINE}only_the_judged_bytes_are_moved"),
+    mutant("original's name not proven", "proof", "if not stat.S_ISREG(status.st_mode) or not kernel.leads_to(folder_fd, name, status):", "if not stat.S_ISREG(status.st_mode):", LIVING, CHANGED),
+    mutant("original not proven before the move", "quarantine", "                proof.require_original(order, original, copy_fd)\n                self._take", "                self._take", LIVING, CHANGED),
+    mutant("original not proven after the move", "quarantine", "                proof.require_taken(folders, order, copy)\n                proof.require_original(order, original, copy_fd)\n", "                proof.require_taken(folders, order, copy)\n", LIVING, f"{QUARANTINE}the_copy_goes_back_when_the_original_is_lost_meanwhile"),
+    mutant("a file may be its own original", "proof", "    if os.path.samestat(status, os.fstat(copy_fd)):", "    if False:", LIVING, f"{QUARANTINE}a_file_is_not_its_own_original"),
+    mutant("lease ignored", "kernel", "        return self.held and fcntl", "        return False and fcntl", JUDGED, LEASED),
+    mutant("lease not taken", "kernel", "lease = Lease(fd, held=_take_lease(fd))", "lease = Lease(fd, held=False)", JUDGED, f"{QUARANTINE}a_file_that_is_open_for_writing_stays"),
+    # Recovery
+    mutant("recovery finishes a move whose original changed", "proof", "        return has_bytes(root_fd, record.original_path, record.original_sha256)", "        return True", LIVING, CUT_SHORT),
+    mutant("recovery finishes a move of other bytes", "proof", " or not has_bytes(folders.files, record.id.encode(), record.sha256):", ":", JUDGED, CUT_SHORT),
+    mutant("recovery finishes a move of a linked file", "proof", "    if status.st_nlink != 1 or not has", "    if not has", REPLACED, CUT_SHORT),
+    mutant("recovery keeps what was written late", "proof", "    return has_bytes(folders.files, record.id.encode(), record.sha256)\n", "    return True\n", LOST, f"{QUARANTINE}recovery_puts_back_what_was_written_late"),
+    mutant("recovery leaves a move half undone", "proof", "    if status.st_nlink != 1:\n        return False\n    if (", "    if (", LOST, CUT_SHORT),
+    mutant("recovery moves again what was going back", "quarantine", "        is_going_back = record.restored_to is not None", "        is_going_back = False", LOST, CUT_SHORT),
+    mutant("recovery forgets a restore", "quarantine", "                path = self._send_home(folders, record, record.state) or record.restored_to\n", "                path = record.restored_to\n", LOST, CUT_SHORT),
+    mutant("recovery deletes strays", "quarantine", "            return found + [Recovered(name, \"stray\"", "            for name in strays:\n                os.unlink(name, dir_fd=folders.files)\n            return found + [Recovered(name, \"stray\"", REPLACED, NOT_INTERPRETED),
+    mutant("recovery deletes what is no record", "records", "        if _TEMPORARY.fullmatch(name):", "        if not _RECORD.fullmatch(name):", REPLACED, NOT_INTERPRETED),
+    mutant("a record may be another's", "records", "    if record.id != record_id:", "    if False:", LOST, NOT_INTERPRETED),
+    mutant("strays latch nothing", "recovery", "        if settled.needs_person and root.latched is None:", "        if False:", "what only a person can settle stops the moves", f"{RECOVERY}a_stray_file_latches_the_root_and_stays"),
+    mutant("a verdict that was cut short is forgotten", "recovery", '        catalog.set_file(file.id, state="new", queue="waiting")\n\n\ndef _take_in', "        pass\n\n\ndef _take_in", MISSED, f"{RECOVERY}a_pending_verdict_without_a_record_is_judged_again"),
+    mutant("a moved file is judged again", "recovery", " and case.id not in records:", ":", LOST, f"{RECOVERY}a_pending_verdict_whose_file_was_moved_is_done"),
+    mutant("the catalogue learns nothing from the records", "recovery", "        catalog.cases.add(_case_of(record, path, quarantined_to))\n", "        pass\n", LOST, f"{RECOVERY}a_quarantined_file_that_the_catalogue_does_not_know_is_taken_in"),
+    # Opening and telling files apart
+    mutant("links are followed to folders", "reader", "_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW |", "_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY |", "nobody is let in", f"{READER}a_link_is_not_followed"),
+    mutant("links are followed to files", "reader", "_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW |", "_FILE_FLAGS = os.O_RDONLY |", "nobody is let in", f"{READER}what_takes_the_name_after_the_look_neither_blocks_nor_opens"),
+    mutant("what was opened is not looked at", "reader", "        _require_regular(os.fstat(file_fd))\n", "        pass\n", "nobody is let in", f"{READER}what_takes_the_name_after_the_look_neither_blocks_nor_opens"),
+    mutant("paths lead upwards", "reader", '        if name == b"..":', "        if False:", "nobody is let in", f"{READER}a_path_cannot_leave_its_root"),
+    mutant("only the beginning is hashed", "reader", "    while chunk := os.pread(file_fd, CHUNK_BYTES, offset):\n        digest", "    if chunk := os.pread(file_fd, CHUNK_BYTES, offset):\n        digest", JUDGED, f"{READER}a_file_is_read_and_hashed_whole"),
+    mutant("a rewrite with the time put back is no change", "reader", "            ctime_ns=_in_64_bits(status.st_ctime_ns),", "            ctime_ns=0,", MISSED, f"{SCANNER}a_rewrite_with_the_same_size_and_a_restored_time_is_a_change"),
+    mutant("a file that changes while it is read is taken", "workers", "            if not before.same_bytes_as(Identity.of(os.fstat(file_fd))):", "            if False:", JUDGED, f"{WORKERS}a_file_that_changes_while_it_is_read_is_changing"),
+    mutant("pixels of other bytes are evidence", "workers", "        if sha256 != nominee.sha256:", "        if False:", ACCUSED, f"{WORKERS}an_original_that_is_not_what_it_was_is_none"),
+    mutant("files of another folder are taken for the root's", "workers", "        if (status.st_dev, status.st_ino) != place.folder:", "        if False:", LOST, f"{WORKERS}a_root_that_is_gone_or_replaced_is_away"),
+    # Verdicts
+    mutant("what stood there is moved", "policy", "    if finding.standing:", "    if False:", ACCUSED, SPARED),
+    mutant("protected folders are cleared", "policy", "    if rules.protect:", "    if False:", ACCUSED, SPARED),
+    mutant("flag moves", "policy", "    if not rules.quarantine:", "    if False:", ACCUSED, SPARED),
+    mutant("linked files are moved", "policy", "    if finding.links > 1:", "    if False:", ACCUSED, SPARED),
+    mutant("a latch stops nothing", "policy", ' if rules.latched else ""', ' if False else ""', LOST, SPARED),
+    mutant("near is enough", "policy", "        finding.only_by_bytes or finding.evidence is None or finding.evidence < evidence_level\n", "        finding.only_by_bytes\n", ACCUSED, f"{POLICY}a_near_one_needs_evidence_of_the_level"),
+    mutant("any evidence is enough", "policy", "finding.evidence < evidence_level", "finding.evidence < 0", ACCUSED, f"{POLICY}a_near_one_needs_evidence_of_the_level"),
+    mutant("blank pictures are near", "policy", "        finding.only_by_bytes or finding", "        finding", ACCUSED, f"{POLICY}a_picture_that_must_not_be_compared_is_never_a_near_copy"),
+    mutant("nobody knows what stood there", "judgement", "            standing=file.standing,", "            standing=False,", ACCUSED, f"{PIPELINE}a_copy_is_moved_unless_it_stood_there_or_was_put_back"),
+    mutant("what was restored is moved again", "judgement", "        if not self.catalog.cases.put_back(os.fsencode(place.root), file.path, content.sha256):", "        if True:", ACCUSED, f"{PIPELINE}a_copy_is_moved_unless_it_stood_there_or_was_put_back"),
+    mutant("moved before the verdict is on record", "judgement", "            self.commit()\n            why = self._move", "            why = self._move", LOGGED, f"{PIPELINE}a_verdict_is_on_record_before_the_file_is_moved"),
+    mutant("a fault switches nothing off", "judgement", "            self._latch(file.root_id, str(error))\n", "", LOST, f"{PIPELINE}a_fault_of_the_storage_switches_moving_off"),
+    mutant("the slower one is the copy", "judgement", "self.index, but=younger)", "self.index)", "who was there first is the original", f"{PIPELINE}who_comes_first_is_the_original_though_it_is_slow_to_read"),
+    mutant("originals are not looked at", "originals", "            if there is None or not there.same_bytes_as(original.identity):", "            if there is None:", LIVING, f"{PIPELINE}what_is_no_longer_there_is_nobodys_original"),
+    mutant("dismissals are forgotten", "originals", "        if self._catalog.cases.dismissed(newcomer_content.sha256, content.sha256):", "        if False:", ACCUSED, f"{PIPELINE}a_dismissed_content_is_no_copy_of_a_copy_either"),
+    mutant("what lies in quarantine is an original", "catalog", '_ORIGINALS = ("kept", "duplicate", "restored")', '_ORIGINALS = ("kept", "duplicate", "restored", "quarantined")', LIVING, f"{CATALOG}originals_never_flagged_come_first_then_the_oldest"),
+    mutant("the daemon hears nothing of a restore", "decisions", '            catalog.cases.set(case.id, state="restoring")\n', "", ACCUSED, f"{DECISIONS}a_daemon_that_runs_beside_hears_of_a_restore_before_the_file_is_back"),
+    mutant("flagged folders have a quarantine", "patrol", '    if watch.action == "flag" or watch.protect:', "    if watch.protect:", ACCUSED, "tests/daemon/test_patrol.py::test_only_where_the_admin_says_so_may_files_be_moved"),
+    # What is missed, and what is believed to be gone
+    mutant("a root that vanished was deleted", "scanner", '        return Pass(0, 0, [], f"{error.strerror}")', "        return Pass(0, 0, [one for at in catalog.folders(root.id) for one in catalog.files_in(root.id, at).values()])", LOST, f"{SCANNER}a_missing_root_is_away_and_nothing_is_gone"),
+    mutant("another folder in the root's place is believed", "scanner", "        if (status.st_dev, status.st_ino) != root.folder:", "        if False:", LOST, f"{SCANNER}another_folder_in_the_root_s_place_is_away"),
+    mutant("a root that goes during the walk is believed", "scanner", "    if not still:", "    if False:", LOST, f"{SCANNER}a_root_that_goes_during_the_walk_loses_nothing"),
+    mutant("a folder that cannot be read was emptied", "scanner", " and not _beneath(folder, unread):", ":", LOST, f"{SCANNER}a_folder_that_cannot_be_opened_is_not_gone"),
+    mutant("the quarantine is scanned", "scanner", "                if name != PRIVATE_FOLDER and names", "                if names", LIVING, f"{SCANNER}the_private_folder_is_skipped_at_every_depth"),
+    mutant("changes are not seen by a scan", "scanner", "            if file is None or file.identity != seen:", "            if file is None:", MISSED, f"{SCANNER}new_changed_and_gone"),
+    mutant("another disk is taken for the share", "roots", "    if not known or known[0].folder[0] == folder[0]:", "    if True:", LOST, f"{ROOTS}another_device_in_its_place_is_away"),
+    mutant("what was judged since the scan is forgotten", "pipeline", "if current is not None and current.path == file.path and current.identity == file.identity:", "if current is not None:", MISSED, f"{PIPELINE}a_file_that_was_judged_again_since_the_scan_is_not_forgotten"),
+    mutant("settling ignores changes", "settle", "            elif current == wait.seen:", "            elif True:", "a file is judged once it is whole", f"{SETTLE}a_file_that_changed_waits_again"),
+    mutant("settling ignores hints", "settle", "        if held is None or held.seen != seen:", "        if held is None:", "a file is judged once it is whole", f"{SETTLE}a_hint_with_news_starts_the_time_again"),
+    mutant("nothing settles", "settle", "        if age_ns >= self.settle_s * 1e9:", "        if True:", "a file is judged once it is whole", f"{SETTLE}old_is_as_old_as_the_settling_time"),
+    mutant("an overflow of events asks for no scan", "watcher", "            self._watcher.lost_events()\n", "            pass\n", MISSED, f"{WATCHER}an_overflow_of_the_kernel_s_queue_marks_every_armed_root"),
+    mutant("hints that do not fit are dropped", "watcher", "                self._lossy.add(root)\n", "                pass\n", MISSED, f"{WATCHER}beyond_the_capacity_the_root_is_marked"),
+    mutant("only the nearest cluster is searched", "index", "        for number in reachable:", "        for number in [to_centroids.argmin()]:", MISSED, "tests/daemon/test_index.py::test_a_neighbour_across_the_border_is_found"),
+    mutant("a PNG without its end is whole", "decode", 'b"IEND" not in data', "False", "a truncated file is no copy", "tests/daemon/test_decode.py::test_a_truncated_file_is_refused"),
+    # The log, and the state
+    mutant("a line is written by each who comes", "duplog", "            if catalog.cases.claim_line(case):", "            if catalog.cases.claim_line(case) or True:", LOGGED, f"{DUPLOG}two_at_work_write_each_verdict_once"),
+    mutant("a line is written again after a crash", "duplog", "                if not (after_crash and log.holds(case.id, entry[\"event\"])):", "                if True:", LOGGED, f"{DUPLOG}after_a_crash_between_writing_and_noting_nothing_is_written_twice"),
+    mutant("a line is noted before it is written", "duplog", "                entry = entry_of(case)\n", "                catalog.commit()\n                entry = entry_of(case)\n", LOGGED, f"{DUPLOG}what_a_full_disk_keeps_out_is_written_later"),
+    mutant("a torn line spoils the next", "duplog", 'b"\\n" + line if self._is_torn() else line', "line", LOGGED, f"{DUPLOG}a_torn_last_line_is_ended"),
+    mutant("two daemons on one state", "state", "fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)", "fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)", "one daemon holds the state", "tests/daemon/test_state.py::test_another_process_is_refused_and_named"),
+)  # fmt: skip
+
+SAMPLE = (
+    "record not synced",
+    "a restore that replaces",
+    "original's bytes not proven",
+    "recovery finishes a move whose original changed",
+    "any evidence is enough",
+    "a root that vanished was deleted",
+)
+"""The names of those that the short run takes."""
