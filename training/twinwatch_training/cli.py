@@ -24,6 +24,7 @@ from twinwatch.calibration import calibrate, calibrated, findings
 from twinwatch.edits import EDITS, HARD_EDITS, OTHER_EDITS
 from twinwatch.encoder import Encoder
 from twinwatch.errors import ConfigError, TwinwatchError
+from twinwatch.phrases import printable
 from twinwatch.tables import calibration_table
 from twinwatch_training.evaluate import Evaluation, mean_recall, save_evaluation
 from twinwatch_training.presets import preset
@@ -350,7 +351,7 @@ class _Screen:
 
     def _say(self, line: str) -> None:
         # Paths may hold what rich would take for markup.
-        self._bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._bars.console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -366,7 +367,8 @@ def _screen(work: Path) -> Iterator[_Screen]:
     except TwinwatchError as error:
         _fail(error)
     except KeyboardInterrupt:
-        typer.echo(f"\ninterrupted: give the same command again to go on from the last epoch kept in {work}", err=True)
+        kept = printable(str(work))
+        typer.echo(f"\ninterrupted: give the same command again to go on from the last epoch kept in {kept}", err=True)
         raise typer.Exit(INTERRUPTED) from None
 
 
