@@ -20,6 +20,7 @@ from twinwatch import __version__
 from twinwatch.config import DEFAULT_PATH, Limits, Settings, load_settings
 from twinwatch.errors import ConfigError, TwinwatchError
 from twinwatch.phrases import counted, printable, user_name
+from twinwatch.usage import Commands
 
 if TYPE_CHECKING:
     from twinwatch.state import StateFolder
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 # Everything heavier is imported by the command that needs it: decoder processes import this module too.
 
 app = typer.Typer(
+    cls=Commands,
     help="Finds copies of pictures, exact or edited, in watched folders.",
     no_args_is_help=True,
     add_completion=False,

@@ -26,6 +26,7 @@ from twinwatch.encoder import Encoder
 from twinwatch.errors import ConfigError, TwinwatchError
 from twinwatch.phrases import printable
 from twinwatch.tables import calibration_table
+from twinwatch.usage import Commands
 from twinwatch_training.evaluate import Evaluation, mean_recall, save_evaluation
 from twinwatch_training.presets import preset
 from twinwatch_training.steps import Measurement, Steps, measure_bundle
@@ -62,6 +63,7 @@ Picture = Annotated[Path | None, typer.Option("--picture", help="also draw the t
 Json = Annotated[Path | None, typer.Option("--json", help="also write the numbers to this file")]
 
 app = typer.Typer(
+    cls=Commands,
     add_completion=False,
     no_args_is_help=True,
     help="Learn an encoder from a folder of pictures: `twinwatch-train DATA --out BUNDLE` does every step; each is a "
