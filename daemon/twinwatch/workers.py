@@ -399,6 +399,5 @@ def _keep_one_capability(libc: ctypes.CDLL) -> None:
     while libc.prctl(_PR_CAPBSET_READ, number, 0, 0, 0) >= 0:
         libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)  # refused to whoever is not root, and needless there
         number += 1
-    sets[:] = (kept, kept, 0, 0, 0, 0)
-    if libc.capset(header, sets) != 0:
+    if libc.capset(header, (ctypes.c_uint32 * 6)(kept, kept)) != 0:
         os._exit(1)

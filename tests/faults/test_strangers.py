@@ -7,24 +7,32 @@ from __future__ import annotations
 import base64
 import contextlib
 import csv
+import ctypes
 import fcntl
+import hashlib
 import io
 import os
 import pty
+import random
 import shutil
 import struct
 import subprocess
 import sys
 import termios
+import threading
+import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from paint import paint
-from PIL import Image
+from PIL import Image, ImageOps
 
 from harness import COMMAND, Site, wait_for
-from tally import PROVE, Counting, scaled
+from tally import PROVE, Counting, Tally, scaled
+from twinwatch import kernel
+from twinwatch.catalog import Catalog
 
 # A line of its own, a colour that rich never uses, a title for the window, the same by one C1 character, right to left.
 POISON = ("\n", "\r", "\x1b[5;7m", "\x1b]0;mine\x07", "\x9b5;7m", "\x85", "\u2028", "\u202e", "\u2066", "\udcff")
@@ -172,7 +180,7 @@ def terminal(*arguments: str) -> list[str]:
     attributes[1] &= ~termios.OPOST
     termios.tcsetattr(keyboard, termios.TCSANOW, attributes)
     fcntl.ioctl(keyboard, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 4000, 0, 0))
-    with subprocess.Popen([*COMMAND, *arguments], stdout=keyboard, env={**os.environ, "TERM": "xterm"}) as process:
+    with subprocess.Popen([*COMMAND, *arguments], stdout=keyboard, env={**os.environ, "TERM": "xterm"}):
         os.close(keyboard)
         shown = b""
         with contextlib.suppress(OSError):  # how Linux tells that nobody writes any more
@@ -186,6 +194,136 @@ def children(pid: int) -> list[int]:
     return [
         int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
     ]
+
+
+def never_made(share: Path, aside: Path, kind: str) -> None:
+    """Put in the private folder's place what a user may have put there first."""
+    private = share / ".twinwatch"
+    if kind == "link":
+        private.symlink_to(aside)
+    elif kind == "file":
+        private.write_text("mine")
+    elif kind == "link within":
+        (private / "quarantine").mkdir(parents=True, mode=0o700)
+        (private / "quarantine" / "files").symlink_to(aside)
+    else:
+        (private / "quarantine/files").mkdir(parents=True)
+        within = private / "quarantine" if kind == "another user's, within" else private
+        within.chmod(0o777)
+        os.chown(within, 1234, 1234)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives folders away")
+def test_a_private_folder_that_a_user_made_first_is_no_quarantine(site: Site, counting: Counting) -> None:
+    kinds = ("link", "file", "link within", "another user's", "another user's, within", "open to all")
+    shares = {kind: site.share / kind for kind in kinds}
+    asides = {kind: site.home / f"outside {kind}" for kind in kinds}
+    for kind in kinds:
+        shares[kind].mkdir()
+        asides[kind].mkdir()
+        if kind != "open to all":
+            never_made(shares[kind], asides[kind], kind)
+    (shares["open to all"] / ".twinwatch/quarantine/files").mkdir(parents=True)
+    (shares["open to all"] / ".twinwatch").chmod(0o777)  # and ours: that is mended
+    watch = [{"path": str(share), "action": "quarantine"} for share in shares.values()]
+    site.configure(watch=watch)
+    pictures = dict(zip(kinds, fill(site.home, len(kinds)), strict=True))
+    for kind, share in shares.items():
+        pictures[kind] = pictures[kind].rename(share / "picture.jpg")
+    with counting("private folder that a user made first") as tally:
+        site.start()
+        site.settled()
+        for kind, share in shares.items():
+            shutil.copy(pictures[kind], share / "copy.jpg")
+        for kind, share in shares.items():
+            tally.inject()
+            mended = kind == "open to all"
+            assert site.entry_of(share / "copy.jpg")["action"] == ("quarantined" if mended else "flagged"), kind
+            assert (share / "copy.jpg").exists() is not mended
+            assert not list(asides[kind].iterdir())
+        private = shares["open to all"] / ".twinwatch"
+        assert {path.stat().st_mode & 0o077 for path in (private, *private.rglob("*"))} - {0o044, 0} == set()
+        for path in (private, private / "quarantine", private / "quarantine/info", private / "quarantine/files"):
+            assert path.stat().st_mode & 0o777 == 0o700
+    status = site.run("status").stdout
+    assert status.count("remove it") >= 3 and status.count("belongs to uid 1234") == 2, status
+
+
+def exchange(one: Path, two: Path) -> None:
+    """Let two names change what they lead to, in one step: renameat2(2) with RENAME_EXCHANGE."""
+    names = os.fsencode(one), os.fsencode(two)
+    assert ctypes.CDLL(None, use_errno=True).renameat2(-100, names[0], -100, names[1], 2) == 0, ctypes.get_errno()
+
+
+@contextlib.contextmanager
+def swapping(pairs: list[tuple[Path, Path]], seed: int) -> Iterator[Tally]:
+    """Exchange the two of a pair and change them back, all the time and at random; count that."""
+    swaps, stop, random_ = Tally("exchange"), threading.Event(), random.Random(seed)
+
+    def swap() -> None:
+        while not stop.is_set():
+            pair = random_.choice(pairs)
+            for pause_s in (0.002, 0.02):
+                exchange(*pair)
+                swaps.inject()
+                time.sleep(random_.random() * pause_s)
+
+    thread = threading.Thread(target=swap)
+    thread.start()
+    try:
+        yield swaps
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_links_that_lead_out_of_a_share_lead_nowhere(site: Site, counting: Counting) -> None:
+    """A user who can write to the share exchanges every part of a path for a link to what only the daemon can read."""
+    batches, size, exchanges = 2, scaled(4, 40), scaled(300, 5000)
+    secret, links, inner = site.home / "secret", site.home / "links", site.share / "outer" / "inner"
+    for folder in (secret / "inner", secret / "quarantine/info", secret / "quarantine/files", links, inner):
+        folder.mkdir(parents=True, mode=0o700)
+    secret.chmod(0o700)
+    (secret / "quarantine").chmod(0o700)
+    originals = fill(site.share, 4)
+    names = [f"copy{number}.jpg" for number in range(batches * size)]
+    for number, name in enumerate(names):  # what would be called a copy if it were ever looked at
+        ImageOps.mirror(paint(number % 4, 240, 180)).save(secret / "inner" / name, quality=50 + number % 40)
+    before = {path: (path.lstat(), path.is_file() and path.read_bytes()) for path in sorted(secret.rglob("*"))}
+    hashes = [hashlib.sha256(data).hexdigest() for _, data in before.values() if data]
+    pairs = [(inner.parent, links / "outer"), (inner, links / "inner"), (inner / names[0], links / "file")]
+    for (_, link), target in zip(pairs, (secret, secret / "inner", secret / "inner" / names[0]), strict=True):
+        link.symlink_to(target)
+    (links / "private").symlink_to(secret)
+    site.configure(rescan_minutes=0.02)
+    site.start()
+    site.settled()
+    with kernel.closing(os.open(inner, os.O_RDONLY)) as inner_fd:
+        for batch, dropped in enumerate((names[:size], names[size:])):
+            for number, name in enumerate(dropped):
+                with kernel.closing(os.open(name, os.O_WRONLY | os.O_CREAT, 0o644, dir_fd=inner_fd)) as fd:
+                    os.write(fd, originals[number % 4].read_bytes())
+            chosen = [(site.share / ".twinwatch", links / "private")] if batch else pairs
+            with counting("exchange of a folder or file for a link out of the share") as tally:
+                with swapping(chosen, batch) as swaps:
+                    wait_for(lambda least=exchanges, swaps=swaps: swaps.injected >= least, 600)
+                tally.inject(swaps.injected)
+                wait_for(lambda wanted=(batch + 1) * size: len(site.entries("duplicate")) >= wanted)
+    site.settled()
+    site.stop()
+    catalog = Catalog(site.home / "state" / "catalog.db")
+    assert not [known for each in hashes if (known := catalog.content_of(each))]
+    catalog.close()
+    told = site.log_path.read_text() + site.stderr
+    assert not [each for each in hashes if each in told]
+    assert sorted(secret.rglob("*")) == list(before)
+    for path, (status, data) in before.items():
+        assert (path.lstat().st_ino, path.lstat().st_ctime_ns) == (status.st_ino, status.st_ctime_ns), path
+        assert not data or path.read_bytes() == data
+    held = list((site.share / ".twinwatch/quarantine/files").iterdir())
+    assert len(held) >= size // 2
+    assert len(held) + len(list(inner.iterdir())) == len(names)
+    assert {path.read_bytes() for path in (*held, *inner.iterdir())} == {path.read_bytes() for path in originals}
 
 
 def test_a_decoder_has_no_more_rights_than_it_needs(site: Site, counting: Counting) -> None:
