@@ -7,19 +7,28 @@ moment is met and none by luck.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import random
+import re
 import shutil
+import signal
 import socket
 import stat
+import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
 import pytest
+from paint import paint
+from PIL import Image, ImageOps
 
 from faults import quarantine_driver as driver
+from harness import Site, mounted, wait_for
 from tally import PROVE, Counting, scaled
 from twinwatch import kernel
 from twinwatch.errors import QuarantineError
@@ -117,13 +126,14 @@ def _holds(path: Path, data: bytes) -> bool:
     return stat.S_ISREG(path.lstat().st_mode) and path.read_bytes() == data
 
 
-@pytest.fixture(params=["native", "fallback"], autouse=True)
+@pytest.fixture(params=["native", "fallback"])
 def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a file system that can rename without replacing, and as if on one that cannot."""
-    if request.param == "fallback" and "real" not in request.node.name:
+    if request.param == "fallback":
         monkeypatch.setattr(kernel, "rename_no_replace", driver.refuse)
 
 
+@pytest.mark.usefixtures("mode")
 @pytest.mark.parametrize("part", ["a", "a/b", ".twinwatch"])
 @pytest.mark.parametrize("what", OPERATIONS)
 def test_a_folder_that_becomes_a_link_leads_nowhere(tmp_path: Path, what: str, part: str, counting: Counting) -> None:
@@ -172,6 +182,7 @@ KINDS: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.usefixtures("mode")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("what", ["copy", "original", *OPERATIONS[1:]])
 def test_what_takes_a_name_meanwhile_survives(tmp_path: Path, what: str, kind: str, counting: Counting) -> None:
@@ -207,6 +218,7 @@ def test_what_takes_a_name_meanwhile_survives(tmp_path: Path, what: str, kind: s
             stage.close()
 
 
+@pytest.mark.usefixtures("mode")
 @pytest.mark.parametrize("name", [HOME, "original.jpg"])
 def test_a_hard_link_made_meanwhile_keeps_the_file(tmp_path: Path, name: str, counting: Counting) -> None:
     stage = Stage(tmp_path / "stage", "move")
@@ -227,3 +239,163 @@ def test_a_hard_link_made_meanwhile_keeps_the_file(tmp_path: Path, name: str, co
             if linked.exists() and name == HOME:
                 assert linked.samefile(stage.root / HOME), number
             stage.close()
+
+
+def picture(number: int) -> Image.Image:
+    return paint(number, 240, 180)
+
+
+needs_strace = pytest.mark.skipif(shutil.which("strace") is None or os.geteuid() != 0, reason="strace as root")
+
+
+@contextlib.contextmanager
+def slow_moves(pid: int, trace: Path, delay_s: float) -> Iterator[None]:
+    """Let each renameat2 of a process wait before it happens; so that a user has time to come in between."""
+    inject = f"inject=renameat2:delay_enter={int(delay_s * 1e6)}"
+    command = ["strace", "-f", "-p", str(pid), "-o", str(trace), "-e", "trace=renameat2", "-e", inject]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as tracer:
+        assert tracer.stderr is not None
+        first = tracer.stderr.readline()
+        if b"attached" not in first:
+            tracer.kill()
+            pytest.skip(first.decode())
+        try:
+            yield
+        finally:
+            tracer.send_signal(signal.SIGINT)
+            tracer.stderr.read()
+
+
+def _delete(keeper: Path, aside: Path) -> None:
+    keeper.unlink()
+
+
+def _link(keeper: Path, aside: Path) -> None:
+    keeper.rename(aside)
+    keeper.symlink_to(aside)
+
+
+def _truncate(keeper: Path, aside: Path) -> None:
+    os.truncate(keeper, 100)
+
+
+def _change(keeper: Path, aside: Path) -> None:
+    with keeper.open("r+b") as file:
+        file.write(STRANGE)
+
+
+@needs_strace
+def test_a_real_daemon_moves_nothing_whose_keeper_is_lost_at_the_last_moment(site: Site, counting: Counting) -> None:
+    acts = ([_delete, _truncate, _link, _change] * 5)[: scaled(2, 20)]
+    for number in range(len(acts)):
+        picture(number).save(site.share / f"keeper{number}.jpg", quality=90)
+    site.start()
+    wait_for(lambda: site.settled().get("kept") == len(acts))
+    assert site.process is not None
+    info = site.share / ".twinwatch/quarantine/info"
+    with (
+        counting("keeper deleted, changed, truncated or replaced by a link just before a real daemon moves") as tally,
+        slow_moves(site.process.pid, site.home / "trace", 2.0),
+    ):
+        for number, act in enumerate(acts):
+            keeper, copy = site.share / f"keeper{number}.jpg", site.share / f"copy{number}.jpg"
+            shutil.copyfile(keeper, copy)
+            data, inode = copy.read_bytes(), keeper.stat().st_ino
+            intended = f'"path": "{copy.name}"'
+
+            def records(intended: str = intended) -> list[str]:
+                texts = [path.read_text() for path in info.glob("*.json")]
+                return [text for text in texts if intended in text and '"intended"' in text]
+
+            wait_for(records)
+            user = threading.Thread(target=act, args=(keeper, site.home / f"aside{number}.jpg"))
+            user.start()
+            if act in (_truncate, _change):  # they wait for the lease, and have a right to find the file in its place
+                breaking = re.compile(rf"LEASE\s+BREAKING .*:{inode} ")
+                wait_for(lambda breaking=breaking: breaking.search(Path("/proc/locks").read_text()))
+            else:
+                user.join()
+            assert records(), "the machine was too slow for this to be the last moment"
+            tally.inject()
+            wait_for(lambda copy=copy: f"{copy.name} why=" in site.stderr or f"{copy.name}' why=" in site.stderr)
+            user.join()
+            assert copy.read_bytes() == data
+    assert site.settled().get("quarantined", 0) == 0
+    assert not list((site.share / ".twinwatch/quarantine/files").iterdir())
+    assert site.stderr.count("not moved, judged again later") >= len(acts)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
+def test_a_real_daemon_only_flags_what_lies_on_another_mount(site: Site, counting: Counting) -> None:
+    outside, bound, memory = site.home / "outside", site.share / "bound", site.share / "memory"
+    for folder in (outside, bound, memory):
+        folder.mkdir()
+    count = scaled(2, 20)
+    with mounted("--bind", str(outside), str(bound)), mounted("-t", "tmpfs", "none", str(memory)):
+        for number in range(count):
+            picture(number).save(site.share / f"keeper{number}.jpg", quality=90)
+        site.start()
+        wait_for(lambda: site.settled().get("kept") == count)
+        copies = [folder / f"copy{number}.jpg" for folder in (bound, memory) for number in range(count)]
+        for number, copy in enumerate(copies):
+            shutil.copyfile(site.share / f"keeper{number % count}.jpg", copy)
+        with counting("copy on a bind mount or a tmpfs beneath a root") as tally:
+            for copy in copies:
+                assert site.entry_of(copy)["action"] == "flagged"
+                assert copy.exists()
+                tally.inject()
+        assert site.stderr.count("lies on another mount than the quarantine of its root") >= len(copies)
+        assert not list((site.share / ".twinwatch/quarantine/files").iterdir())
+        site.stop()
+
+
+WRITER = "import shutil, sys; input(); [shutil.copyfile(*line.split()) for line in sys.stdin.read().splitlines()]"
+WRITERS = 8
+
+
+def test_of_what_many_real_writers_drop_one_of_each_group_lives(site: Site, counting: Counting) -> None:
+    """Pairs of the same bytes, and chains: A, a mirrored A, and that again in another size."""
+    made = site.home / "made"
+    made.mkdir()
+    groups: list[list[Path]] = []
+    for number in range(scaled(8, 400)):
+        first, second, third = (made / f"{number}-{letter}.jpg" for letter in "abc")
+        picture(number).save(first, quality=92)
+        if number % 2:
+            ImageOps.mirror(picture(number)).save(second, quality=85)
+            with Image.open(second) as image:
+                image.resize((200, 150)).save(third, quality=80)
+            groups.append([first, second, third])
+        else:
+            shutil.copyfile(first, second)
+            groups.append([first, second])
+    dropped = [path for group in groups for path in group]
+    site.start()
+    command = [sys.executable, "-c", WRITER]
+    writers = [subprocess.Popen(command, stdin=subprocess.PIPE, text=True) for _ in range(WRITERS)]
+    with counting("group of copies dropped at once by 8 writers into a real daemon's folder") as tally:
+        for number, writer in enumerate(writers):
+            assert writer.stdin is not None
+            lines = [f"{path} {site.share / path.name}" for path in dropped[number::WRITERS]]
+            writer.stdin.write("\n" + "\n".join(lines))
+        for writer in writers:
+            assert writer.stdin is not None
+            writer.stdin.close()
+        assert [writer.wait(60) for writer in writers] == [0] * WRITERS
+        tally.inject(len(groups))
+        wait_for(lambda: sum(count for name, count in site.settled().items() if name != "waiting") == len(dropped), 600)
+        living = {path.name for path in site.share.glob("*.jpg")}
+        held = [Path(entry["path"]).name for entry in site.entries("duplicate") if entry["action"] == "quarantined"]
+        for group in groups:
+            there = [path.name for path in group if path.name in living]
+            assert there, group
+            assert len(group) != 2 or len(there) == 1, group
+        assert sorted([*living, *held]) == sorted(path.name for path in dropped)
+        files = [*site.share.glob("*.jpg"), *(site.share / ".twinwatch/quarantine/files").iterdir()]
+        assert Counter(_sha256(path) for path in files) == Counter(_sha256(path) for path in dropped)
+        for entry in site.entries("duplicate"):
+            assert Path(entry["path"]).name.split("-")[0] == Path(entry["duplicate_of"]).name.split("-")[0], entry
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
