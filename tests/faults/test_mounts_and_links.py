@@ -31,6 +31,7 @@ from faults import quarantine_driver as driver
 from harness import Site, mounted, wait_for
 from tally import PROVE, Counting, scaled
 from twinwatch import kernel
+from twinwatch.catalog import Catalog
 from twinwatch.errors import QuarantineError
 from twinwatch.quarantine import Quarantine
 
@@ -383,7 +384,11 @@ def test_of_what_many_real_writers_drop_one_of_each_group_lives(site: Site, coun
             writer.stdin.close()
         assert [writer.wait(60) for writer in writers] == [0] * WRITERS
         tally.inject(len(groups))
-        wait_for(lambda: sum(count for name, count in site.settled().items() if name != "waiting") == len(dropped), 600)
+        catalog = Catalog(site.home / "state" / "catalog.db")
+        outcomes = ("kept", "duplicate", "quarantined")
+        wait_for(lambda: sum(catalog.counts().get(name, 0) for name in outcomes) == len(dropped), 900)
+        catalog.close()
+        site.settled()
         living = {path.name for path in site.share.glob("*.jpg")}
         held = [Path(entry["path"]).name for entry in site.entries("duplicate") if entry["action"] == "quarantined"]
         for group in groups:
