@@ -251,8 +251,8 @@ needs_strace = pytest.mark.skipif(shutil.which("strace") is None or os.geteuid()
 
 @contextlib.contextmanager
 def slow_moves(pid: int, trace: Path, delay_s: float) -> Iterator[None]:
-    """Let each renameat2 of a process wait before it happens; so that a user has time to come in between."""
-    inject = f"inject=renameat2:delay_enter={int(delay_s * 1e6)}"
+    """Let every second renameat2 wait before it happens, so that a user can come in between: the others go back."""
+    inject = f"inject=renameat2:delay_enter={int(delay_s * 1e6)}:when=1+2"
     command = ["strace", "-f", "-p", str(pid), "-o", str(trace), "-e", "trace=renameat2", "-e", inject]
     with subprocess.Popen(command, stderr=subprocess.PIPE) as tracer:
         assert tracer.stderr is not None
@@ -296,7 +296,7 @@ def test_a_real_daemon_moves_nothing_whose_keeper_is_lost_at_the_last_moment(sit
     info = site.share / ".twinwatch/quarantine/info"
     with (
         counting("keeper deleted, changed, truncated or replaced by a link just before a real daemon moves") as tally,
-        slow_moves(site.process.pid, site.home / "trace", 2.0),
+        slow_moves(site.process.pid, site.home / "trace", 1.5),
     ):
         for number, act in enumerate(acts):
             keeper, copy = site.share / f"keeper{number}.jpg", site.share / f"copy{number}.jpg"
@@ -321,7 +321,6 @@ def test_a_real_daemon_moves_nothing_whose_keeper_is_lost_at_the_last_moment(sit
             wait_for(lambda copy=copy: f"{copy.name} why=" in site.stderr or f"{copy.name}' why=" in site.stderr)
             user.join()
             assert copy.read_bytes() == data
-    assert site.settled().get("quarantined", 0) == 0
     assert not list((site.share / ".twinwatch/quarantine/files").iterdir())
     assert site.stderr.count("not moved, judged again later") >= len(acts)
 
