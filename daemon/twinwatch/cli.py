@@ -19,7 +19,8 @@ from rich.text import Text
 from twinwatch import __version__
 from twinwatch.config import DEFAULT_PATH, Limits, Settings, load_settings
 from twinwatch.errors import ConfigError, TwinwatchError
-from twinwatch.phrases import counted, user_name
+from twinwatch.phrases import counted, printable, user_name
+from twinwatch.usage import Commands
 
 if TYPE_CHECKING:
     from twinwatch.state import StateFolder
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 # Everything heavier is imported by the command that needs it: decoder processes import this module too.
 
 app = typer.Typer(
+    cls=Commands,
     help="Finds copies of pictures, exact or edited, in watched folders.",
     no_args_is_help=True,
     add_completion=False,
@@ -45,11 +47,11 @@ def main() -> None:
     try:
         app()
     except TwinwatchError as error:
-        _err.print(Text(f"twinwatch: {error}"))
+        _err.print(Text(f"twinwatch: {error}"))  # of several lines, perhaps
         sys.exit(error.exit_code)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        _err.print(Text(f"twinwatch: {place}{error.strerror or error}"))
+        _tell(_err, f"twinwatch: {place}{error.strerror or error}")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -119,9 +121,9 @@ def scan(
     else:
         out.write_text(plain(report), encoding="utf-8")
     for refused in result.unreadable:
-        _err.print(Text(f"unreadable: {_show(refused.path)}: {refused.reason}"))
+        _tell(_err, f"unreadable: {_show(refused.path)}: {refused.reason}")
     for path in result.changed:
-        _err.print(Text(f"changed while it was looked at, scan again: {_show(path)}"))
+        _tell(_err, f"changed while it was looked at, scan again: {_show(path)}")
     _err.print(
         f"{counted(result.files, 'file')}, {result.judged} judged, {counted(len(result.copies), 'copy', 'copies')}, "
         f"{len(result.unreadable)} unreadable, {result.seconds:.1f} s"
@@ -165,14 +167,12 @@ def calibrate(
         found = calibration.calibrate(loaded, encoder, files, bearable / 10_000, sample, limit, seed, show)
     _write(calibration_table(found))
     for line in calibration.findings(found):
-        _out.print(Text(line))
+        _tell(_out, line)
     if out is None:
-        _out.print(
-            Text("to use these levels: give --out BUNDLE, and set model.bundle in the configuration to its path")
-        )
+        _tell(_out, "to use these levels: give --out BUNDLE, and set model.bundle in the configuration to its path")
     else:
         calibration.calibrated(loaded, found, out)
-        _out.print(Text(f"bundle written: set model.bundle in the configuration to {out.absolute()}"))
+        _tell(_out, f"bundle written: set model.bundle in the configuration to {out.absolute()}")
 
 
 @app.command("list")
@@ -227,11 +227,11 @@ def restore(
     results = decisions.restore(settings, items, catalog)
     for result in results:
         if result.error:
-            _err.print(Text(f"not restored: {_show(result.path)}: {result.error}"))
+            _tell(_err, f"not restored: {_show(result.path)}: {result.error}")
         else:
-            _out.print(Text(f"{'was restored already' if result.already else 'restored'}: {_show(result.path)}"))
+            _tell(_out, f"{'was restored already' if result.already else 'restored'}: {_show(result.path)}")
         if result.note:
-            _err.print(Text(f"{_show(result.path)}: {result.note}"))
+            _tell(_err, f"{_show(result.path)}: {result.note}")
     failed = sum(1 for result in results if result.error)
     done = sum(1 for result in results if not result.error and not result.already)
     _out.print(f"{done} restored, {failed} failed" + (f", of what was moved since {earliest}" if earliest else ""))
@@ -256,9 +256,9 @@ def dismiss(
             raise TwinwatchError(f"remembered, but not put back: {_show(restoration.path)}: {restoration.error}")
         for note in (restoration.note if restoration else "", unlogged):
             if note:
-                _err.print(Text(note))
+                _tell(_err, note)
         place = restoration.path if restoration else case.root + b"/" + case.path
-        _out.print(Text(f"{'was dismissed already' if case.state == 'dismissed' else 'no duplicate'}: {_show(place)}"))
+        _tell(_out, f"{'was dismissed already' if case.state == 'dismissed' else 'no duplicate'}: {_show(place)}")
 
 
 @app.command()
@@ -297,7 +297,7 @@ def resume(
     catalog = Catalog(_state(settings).catalog_path)
     cleared = decisions.resume(settings, catalog, Path(os.path.normpath(folder.absolute())) if folder else None)
     for path, reason in cleared:
-        _out.print(Text(f"{path}: quarantine works again (it was off: {reason})"))
+        _tell(_out, f"{path}: quarantine works again (it was off: {reason})")
     if not cleared:
         _out.print("nothing was switched off")
 
@@ -312,7 +312,7 @@ def rebuild(config: ConfigOption = DEFAULT_PATH) -> None:
     with state.held():
         result = decisions.rebuild(settings, state)
     if result.aside:
-        _out.print(f"the old catalogue is kept as {result.aside}; what was restored or dismissed is no longer listed")
+        _tell(_out, f"the old catalogue is kept as {result.aside}; what was restored or dismissed is no longer listed")
     if result.dismissals_lost:
         _err.print("the old catalogue could not be read: what was dismissed before is forgotten")
     _out.print(
@@ -320,7 +320,7 @@ def rebuild(config: ConfigOption = DEFAULT_PATH) -> None:
         f"{counted(result.dismissals, 'dismissal')}; the folders are taken in when the daemon starts"
     )
     for why in result.away:
-        _err.print(Text(f"not taken in yet: {why}"))
+        _tell(_err, f"not taken in yet: {why}")
 
 
 def _settings(config: Path) -> Settings:
@@ -369,6 +369,11 @@ def _progress() -> Iterator[Progress]:
 def _rate(bar: Progress, task: TaskID) -> str:
     speed = bar.tasks[task].speed
     return f"{speed:.0f} files/s" if speed else ""
+
+
+def _tell(console: Console, line: str) -> None:
+    """Print a line that names of others may be part of: they are no markup and can forge nothing."""
+    console.print(Text(printable(line)))
 
 
 def _narrow() -> bool:

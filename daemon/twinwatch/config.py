@@ -150,8 +150,8 @@ def load_settings(path: Path) -> Settings:
         return Settings.model_validate(content)
     except ValidationError as error:
         details = error.errors()
-        lines = "\n".join(f"  {_place(item['loc'])}{_message(item)}" for item in details if not _follows(item, details))
-        raise ConfigError(f"{path} is refused:\n{lines}") from None
+        lines = [f"{_place(item['loc'])}{_message(item)}" for item in details if not _follows(item, details)]
+        raise ConfigError(f"{path} is refused:", *lines) from None
 
 
 def _where(error: yaml.YAMLError) -> str:

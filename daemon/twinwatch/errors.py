@@ -1,10 +1,15 @@
 """The errors a user can meet. Each message says what is wrong and what to do; each class knows its exit code."""
 
+from twinwatch.phrases import printable
+
 
 class TwinwatchError(Exception):
-    """Something failed in a way that a person can act on."""
+    """Something failed in a way that a person can act on. Each argument is a line; names in it can forge none."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return "\n  ".join(printable(str(line)) for line in self.args)
 
 
 class ConfigError(TwinwatchError):

@@ -10,6 +10,8 @@ from typing import TextIO
 
 import structlog
 
+from twinwatch.phrases import printable
+
 
 def configure(verbose: bool) -> None:
     """Set up structlog for this process."""
@@ -27,7 +29,7 @@ def configure(verbose: bool) -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _drop_absent,
+            _plain,
             *look,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.INFO),
@@ -56,7 +58,9 @@ class _Lines:
     debug = info = warning = error = exception = critical = msg
 
 
-def _drop_absent(
+def _plain(
     _logger: structlog.typing.WrappedLogger, _method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    return {key: value for key, value in event.items() if value is not None}
+    """Leave out what is absent; names of others can forge nothing."""
+    shown = {key: printable(value) if isinstance(value, str) else value for key, value in event.items()}
+    return {key: value for key, value in shown.items() if value is not None}

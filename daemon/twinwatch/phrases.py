@@ -22,5 +22,9 @@ def user_name(uid: int | None = None) -> str:
 
 def show_path(path: bytes) -> str:
     """A path as text that cannot forge a line or a terminal: undecodable and control characters are escaped."""
-    text = path.decode("utf-8", "backslashreplace")
+    return printable(path.decode("utf-8", "backslashreplace"))
+
+
+def printable(text: str) -> str:
+    """Text of others, on one line, that cannot forge a line or a terminal; what is escaped already stays as it is."""
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)

@@ -77,9 +77,9 @@ def refuse_unknown(settings: Settings, source: Path, catalog_path: Path) -> None
         known = {root.path for root in catalog.roots()}
         catalog.close()
     lines = [
-        f"\n  watch[{number}].path: {why}"
+        f"watch[{number}].path: {why}"
         for number, why in missing.items()
         if os.fsencode(settings.watch[number].path) not in known
     ]
     if lines:
-        raise ConfigError(f"{source} is refused:{''.join(lines)}")
+        raise ConfigError(f"{source} is refused:", *lines)

@@ -19,7 +19,7 @@ from twinwatch.catalog import Refused
 from twinwatch.checks import Check
 from twinwatch.duplog import entry_of, path_fields
 from twinwatch.edits import EDITS, HARD_EDITS
-from twinwatch.phrases import counted, show_path
+from twinwatch.phrases import counted, printable, show_path
 
 Format = Literal["table", "jsonl", "csv"]
 
@@ -125,7 +125,7 @@ def plain(report: RenderableType) -> str:
 def check_table(found: Iterable[Check]) -> Table:
     table = _lines(3)
     for check in found:
-        table.add_row(Text(check.outcome, _COLOURS[check.outcome]), Text(check.what), Text(check.detail))
+        table.add_row(_cell(check.outcome, _COLOURS[check.outcome]), _cell(check.what), _cell(check.detail))
     return table
 
 
@@ -152,7 +152,7 @@ def status_table(status: dict[str, Any], counts: dict[str, int], pid: int | None
     table = _lines(2)
 
     def row(name: str, value: str, colour: str = "") -> None:
-        table.add_row(Text(name, "bold"), Text(value, colour))
+        table.add_row(_cell(name, "bold"), _cell(value, colour))
 
     row("daemon", f"running, process {pid}" if pid else "not running", "green" if pid else "yellow")
     if status:
@@ -188,6 +188,10 @@ def _both(case: Case) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
     return (case.root, case.path), (case.original_root, case.original_path)
 
 
+def _cell(text: str, style: str = "") -> Text:
+    return Text(printable(text), style)
+
+
 def _lines(columns: int) -> Table:
     table = Table(box=None, pad_edge=False, show_header=False)
     for _ in range(columns):
@@ -211,7 +215,7 @@ def _refused_table(refused: list[Refused]) -> Table:
     table.add_column("path", overflow="fold")
     table.add_column("why")
     for item in refused:
-        table.add_row(Text(show_path(item.path)), Text(item.reason))
+        table.add_row(Text(show_path(item.path)), _cell(item.reason))
     return table
 
 

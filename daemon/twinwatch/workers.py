@@ -36,6 +36,9 @@ from twinwatch.verify import EVIDENCE_SIDE, Evidence, compare
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
+_PR_CAPBSET_READ, _PR_CAPBSET_DROP = 23, 24
+_CAPABILITY_VERSION = 0x20080522
+_CAP_DAC_READ_SEARCH = 2
 _MAX_OPEN_FILES = 64
 _KILLED_BY_OTHERS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # the first also for want of memory
 _UP = "up"
@@ -380,3 +383,21 @@ def _drop_rights(memory_mb: int, parent_pid: int) -> None:
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(what, (most, most))
+    _keep_one_capability(libc)
+
+
+def _keep_one_capability(libc: ctypes.CDLL) -> None:
+    """A daemon that root runs reads everybody's files; its decoders may read them too, and nothing else that root may.
+
+    Otherwise a decoder that was taken over could lift its own limits. See capabilities(7), capget(2).
+    """
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; the same for the upper 32
+    libc.capget(header, sets)
+    kept = sets[1] & 1 << _CAP_DAC_READ_SEARCH
+    number = 0
+    while libc.prctl(_PR_CAPBSET_READ, number, 0, 0, 0) >= 0:
+        libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)  # refused to whoever is not root, and needless there
+        number += 1
+    if libc.capset(header, (ctypes.c_uint32 * 6)(kept, kept)) != 0:
+        os._exit(1)

@@ -14,6 +14,7 @@ import torch
 
 from twinwatch_training.cli import main
 
+FORGING = "<script>\nforged \x1b[5m\u202e\udcff.jpg"
 Train = Callable[..., "Done"]
 Fill = Callable[[Path, int], Path]
 
@@ -63,6 +64,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, train: Train, fill: Fill)
     folder = tmp_path_factory.mktemp("run")
     data = fill(folder / "data", 80)
     (data / "broken.jpg").write_bytes((data / "001.jpg").read_bytes()[:300])
+    (data / FORGING).write_text("no picture")
     (data / "same.jpg").write_bytes((data / "001.jpg").read_bytes())
     done = train(data, "--out", folder / "bundle", "--preset", "seed", "--epochs", 1, "--device", "cpu")
     assert done.returncode == 0, done.stdout + done.stderr

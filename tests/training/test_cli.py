@@ -77,6 +77,10 @@ def test_the_report_has_every_picture_and_the_page_shows_them(finished: Any) -> 
         with Image.open(folder / name) as picture:
             assert min(picture.size) > 200
     assert "broken.jpg" in page
+    # The name of a file that was left out is neither markup nor able to turn the text round.
+    rest = r"\nforged \x1b[5m\u202e\udcff.jpg: not a picture in a known format"
+    assert f"&lt;script&gt;{rest}" in page
+    assert f"<script>{rest}" in finished.output
     assert all(name in page for name in ALL_EDITS)
 
 

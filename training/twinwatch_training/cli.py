@@ -24,7 +24,9 @@ from twinwatch.calibration import calibrate, calibrated, findings
 from twinwatch.edits import EDITS, HARD_EDITS, OTHER_EDITS
 from twinwatch.encoder import Encoder
 from twinwatch.errors import ConfigError, TwinwatchError
+from twinwatch.phrases import printable
 from twinwatch.tables import calibration_table
+from twinwatch.usage import Commands
 from twinwatch_training.evaluate import Evaluation, mean_recall, save_evaluation
 from twinwatch_training.presets import preset
 from twinwatch_training.steps import Measurement, Steps, measure_bundle
@@ -61,6 +63,7 @@ Picture = Annotated[Path | None, typer.Option("--picture", help="also draw the t
 Json = Annotated[Path | None, typer.Option("--json", help="also write the numbers to this file")]
 
 app = typer.Typer(
+    cls=Commands,
     add_completion=False,
     no_args_is_help=True,
     help="Learn an encoder from a folder of pictures: `twinwatch-train DATA --out BUNDLE` does every step; each is a "
@@ -350,7 +353,7 @@ class _Screen:
 
     def _say(self, line: str) -> None:
         # Paths may hold what rich would take for markup.
-        self._bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._bars.console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -366,7 +369,8 @@ def _screen(work: Path) -> Iterator[_Screen]:
     except TwinwatchError as error:
         _fail(error)
     except KeyboardInterrupt:
-        typer.echo(f"\ninterrupted: give the same command again to go on from the last epoch kept in {work}", err=True)
+        kept = printable(str(work))
+        typer.echo(f"\ninterrupted: give the same command again to go on from the last epoch kept in {kept}", err=True)
         raise typer.Exit(INTERRUPTED) from None
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from twinwatch.bundle import Bundle
 from twinwatch.decode import MAX_MEGAPIXELS, decode_exact, decode_fit
 from twinwatch.edits import ALL_EDITS, EDITS, HARD_EDITS, edit_file
+from twinwatch.phrases import printable
 from twinwatch.verify import EVIDENCE_SIDE, compare
 from twinwatch_training.calibrate import Calibration, Distances
 from twinwatch_training.cluster import Clusters
@@ -270,7 +271,7 @@ def _page(measured: Measured, bundle: Bundle) -> str:
         for name, share in measured.evaluation.recall.items()
     )
     skipped = "".join(
-        f"<li>{html.escape(str(each.path))}: {html.escape(each.reason)}</li>"
+        f"<li>{html.escape(printable(str(each.path)))}: {html.escape(printable(each.reason))}</li>"
         for each in measured.pictures.skipped[:100]
     )
     rows = "".join(f"<tr><td>{name}</td><td>{html.escape(str(value))}</td></tr>" for name, value in facts.items())
