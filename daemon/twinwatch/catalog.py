@@ -25,6 +25,7 @@ from twinwatch.schema import connect, contents, embeddings, files, roots
 
 _AWAY = ("gone", "quarantined")
 _ORIGINALS = ("kept", "duplicate", "restored")
+_STATES = (*_AWAY, *_ORIGINALS, "new", "link", "unreadable")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +98,15 @@ class Catalog:
         self._connection.rollback()
 
     def check(self) -> str:
-        """Return `ok`, or what SQLite finds damaged."""
+        """Return `ok`, or what is damaged: as SQLite sees it, or a word that none of ours is."""
         try:
-            return str(self._connection.exec_driver_sql("PRAGMA quick_check").scalar())
+            found = str(self._connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar())
+            words = self._connection.scalar(sa.select(sa.func.count()).where(files.c.state.not_in(_STATES)))
         except CatalogError:
             return "it is damaged"
+        finally:
+            self._connection.rollback()
+        return found if found != "ok" or not words else f"{words} files are in no known state"
 
     def make_durable(self) -> None:
         """From now on a commit reaches the disk before it returns: for what cannot be rebuilt."""
