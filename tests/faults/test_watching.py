@@ -249,6 +249,40 @@ def _was_looked_at(site: Site, folder: Path, path: Path) -> bool:
     )
 
 
+SHIFTED = """
+import time
+now_ns = time.time_ns
+time.time_ns = lambda: now_ns() + {years} * 31_556_952 * 10**9
+from twinwatch.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("years", [-10, 10])
+def test_a_clock_that_is_wrong_moves_nothing_that_was_there_first(
+    tmp_path: Path, bundle: Path, years: int, counting: Counting
+) -> None:
+    """Times of files and the daemon's clock lie 10 years apart, as after a start without a battery or a time server."""
+    site = site_of(tmp_path, bundle)
+    site.command = (COMMAND[0], "-c", SHIFTED.format(years=years))
+    pairs = [plain(number) for number in range(scaled(3, 300))]
+    with counting("file 10 years before or after the daemon's clock") as tally:
+        for number, data in enumerate(pairs):
+            write(site.share / f"first {number}.bmp", data)
+            write(site.share / f"second {number}.bmp", data)
+            tally.inject(2)
+        before = tree(site.share)
+        with running(site):
+            wait_for(lambda: len(site.entries("duplicate")) == len(pairs), LONG_S)
+            assert {entry["action"] for entry in site.entries()} == {"flagged"}
+            for number, data in enumerate(pairs):
+                write(site.share / f"late {number}.bmp", data)
+                tally.inject()
+            wait_for(lambda: len(site.entries("duplicate")) == 2 * len(pairs), LONG_S)
+        assert before.items() <= tree(site.share).items()
+        assert {os.path.basename(entry["path"])[:5] for entry in site.entries()[len(pairs) :]} == {"late "}
+
+
 NAMES = [
     b"\n", b"a\nb.jpg", b"\x1b[2J\x1b[31m.jpg", b"\r\x08\x7f", b"\xff\xfe.jpg", b"\xed\xa0\x80", b"caf\xe9.jpg",
     b"...", b"..a", b"-rf", b" ", b" .jpg ", b"*", b"?[a]", b"%s%n", b"~", b"$(reboot)", b'"', b"\\", b"\\x0a",
