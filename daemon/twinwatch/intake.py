@@ -32,7 +32,7 @@ def enqueue(catalog: Catalog, root: Root, path: bytes, seen: Identity, queue: st
     known = catalog.file_at(root.id, path)
     if known is not None and known.identity == seen:
         return False
-    # A change in the far future was made before the clock was set back: nobody knows that it came after the first watch.
+    # A change in the far future came before the clock was set back: who knows that the file came after the first watch?
     standing = seen.ctime_ns < root.watched_ns or seen.ctime_ns > time.time_ns() + _FAR_NS
     arrived_ns = seen.mtime_ns if queue == "found" else time.time_ns()
     catalog.enqueue(root.id, path, seen, standing, arrived_ns, queue)

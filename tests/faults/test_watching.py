@@ -280,7 +280,7 @@ def test_a_clock_that_is_wrong_moves_nothing_that_was_there_first(
                 tally.inject()
             wait_for(lambda: len(site.entries("duplicate")) == 2 * len(pairs), LONG_S)
         assert before.items() <= tree(site.share).items()
-        assert {os.path.basename(entry["path"])[:5] for entry in site.entries()[len(pairs) :]} == {"late "}
+        assert {Path(entry["path"]).name[:5] for entry in site.entries()[len(pairs) :]} == {"late "}
 
 
 NAMES = [
