@@ -258,7 +258,7 @@ main()
 """
 
 
-@pytest.mark.parametrize("years", [-10, 10])
+@pytest.mark.parametrize("years", [-10, 10] if PROVE else [-10])
 def test_a_clock_that_is_wrong_moves_nothing_that_was_there_first(
     tmp_path: Path, bundle: Path, years: int, counting: Counting
 ) -> None:
@@ -450,7 +450,7 @@ class Bell:
         self._folder = self._folder.rename(self._folder.with_name(str(int(self._folder.name) + 1)))
 
 
-@pytest.mark.parametrize("kinds", [("renamed", "deleted"), ("unmounted", "covered")], ids=" and ".join)
+@pytest.mark.parametrize("kinds", [("deleted", "renamed"), ("covered", "unmounted")], ids=" and ".join)
 def test_a_root_that_goes_is_away_and_nothing_in_it_is_gone(
     tmp_path: Path, bundle: Path, kinds: tuple[str, ...], counting: Counting
 ) -> None:
@@ -466,8 +466,10 @@ def test_a_root_that_goes_is_away_and_nothing_in_it_is_gone(
         site = site_of(tmp_path, bundle, [tmp_path / "bell", *(away.root for away in aways)], rescan_minutes=0.001)
         stack.enter_context(running(site))
         with counting(f"root {' or '.join(kinds)}") as tally:
-            for number, away in enumerate(aways * scaled(2, 40)):
-                _take_and_bring_back(site, bell, away, 0x600000 + number, restart=number // len(aways) % 2 == 1)
+            for number, away in enumerate(aways * scaled(1, 40)):
+                # In turn they are away while the daemon runs, or when it starts.
+                restart = number % len(aways) != number // len(aways) % 2
+                _take_and_bring_back(site, bell, away, 0x600000 + number, restart)
                 tally.inject()
 
 
