@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -65,6 +66,7 @@ class Site:
     bundle: Path
     action: str = "quarantine"
     settings: dict[str, Any] = field(default_factory=dict)
+    command: tuple[str, ...] = COMMAND
     process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -100,8 +102,8 @@ class Site:
         }
         self.config.write_text(yaml.safe_dump(content), encoding="utf-8")
 
-    def start(self) -> None:
-        """Start the daemon and return when it says that it is ready."""
+    def start(self, ready: bool = True) -> None:
+        """Start the daemon and return when it says that it is ready, or at once."""
         address = self.home / "notify"
         address.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
@@ -109,11 +111,11 @@ class Site:
             channel.settimeout(PATIENCE_S)
             with (self.home / "daemon.log").open("ab") as log:
                 self.process = subprocess.Popen(
-                    [*COMMAND, "run", "--verbose", "-c", str(self.config)],
+                    [*self.command, "run", "--verbose", "-c", str(self.config)],
                     stderr=log,
                     env={**os.environ, "NOTIFY_SOCKET": str(address)},
                 )
-            while b"READY=1" not in channel.recv(4096):
+            while ready and b"READY=1" not in channel.recv(4096):
                 pass
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> float:
@@ -145,6 +147,20 @@ class Site:
         counts = catalog.counts()
         catalog.close()
         return counts
+
+    def known(self, folder: Path | None = None) -> dict[bytes, str]:
+        """The files that the catalogue has at a path beneath a folder, the share by default, with their states.
+
+        Paths are relative to that folder; what still waits to be judged is `waiting`.
+        """
+        prefix = os.fsencode(folder or self.share) + b"/"
+        with contextlib.closing(sqlite3.connect(self.home / "state" / "catalog.db", timeout=30)) as database:
+            rows = database.execute(
+                "SELECT roots.path, folder, name, iif(queue IS NULL, state, 'waiting') FROM files "
+                "JOIN roots ON roots.id = root_id WHERE state NOT IN ('gone', 'quarantined')"
+            ).fetchall()
+        paths = {b"/".join(filter(None, row[:3])): str(row[3]) for row in rows}
+        return {path.removeprefix(prefix): state for path, state in paths.items() if path.startswith(prefix)}
 
     def entries(self, event: str | None = None) -> list[dict[str, Any]]:
         """The lines of the duplicates log, of one event if given."""

@@ -54,6 +54,12 @@ class Manifest(_Strict):
     error_rate: ErrorRate
     training: dict[str, int | float | str] = Field(description="data counts, seed, epochs, final loss")
     versions: dict[str, str] = Field(description="library versions the bundle was made with")
+    seal: str | None = Field(default=None, description="sha256 of all of the above; earlier bundles have none")
+
+    def sealed(self) -> Manifest:
+        """Return the same with the seal that belongs to it."""
+        content = self.model_dump_json(exclude={"seal"})
+        return self.model_copy(update={"seal": hashlib.sha256(content.encode()).hexdigest()})
 
 
 class Bundle:
@@ -98,6 +104,8 @@ def load_bundle(folder: Path) -> Bundle:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "JSON"
         raise BundleError(f"{manifest_path} does not match: {place}: {first['msg']}; {_RETRAIN}") from None
+    if manifest.seal is not None and manifest != manifest.sealed():
+        raise BundleError(f"{manifest_path}: its content is not what was sealed; the bundle is damaged, {_RETRAIN}")
     _require_sha256(folder / "encoder.onnx", manifest.encoder_sha256)
     _require_sha256(folder / "centroids.npy", manifest.centroids_sha256)
     try:
@@ -117,12 +125,12 @@ def load_bundle(folder: Path) -> Bundle:
 def write_bundle(folder: Path, encoder: bytes, centroids: NDArray[np.float32], manifest: Manifest) -> Bundle:
     """Write the three files into `folder` and return the bundle as the daemon would load it.
 
-    The two sha256 fields of `manifest` are filled in here. A bundle that stood there stays until all is on disk.
-    Raises OSError where the disk does.
+    The two sha256 fields of `manifest` and its seal are filled in here. A bundle that stood there stays until all is
+    on disk. Raises OSError where the disk does.
     """
     stored = io.BytesIO()
     np.save(stored, np.ascontiguousarray(centroids, dtype=np.float32), allow_pickle=False)
-    sealed = manifest.model_copy(
+    complete = manifest.model_copy(
         update={
             "encoder_sha256": hashlib.sha256(encoder).hexdigest(),
             "centroids_sha256": hashlib.sha256(stored.getvalue()).hexdigest(),
@@ -131,7 +139,7 @@ def write_bundle(folder: Path, encoder: bytes, centroids: NDArray[np.float32], m
     contents = {
         "encoder.onnx": encoder,
         "centroids.npy": stored.getvalue(),
-        "bundle.json": (sealed.model_dump_json(indent=2) + "\n").encode(),
+        "bundle.json": (complete.sealed().model_dump_json(indent=2) + "\n").encode(),
     }
     folder.mkdir(parents=True, exist_ok=True)
     fresh = {name: folder / f"{name}.new" for name in contents}

@@ -25,6 +25,7 @@ from twinwatch.schema import connect, contents, embeddings, files, roots
 
 _AWAY = ("gone", "quarantined")
 _ORIGINALS = ("kept", "duplicate", "restored")
+_STATES = (*_AWAY, *_ORIGINALS, "new", "link", "unreadable")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +98,15 @@ class Catalog:
         self._connection.rollback()
 
     def check(self) -> str:
-        """Return `ok`, or what SQLite finds damaged."""
+        """Return `ok`, or what is damaged: as SQLite sees it, or a word that none of ours is."""
         try:
-            return str(self._connection.exec_driver_sql("PRAGMA quick_check").scalar())
+            found = str(self._connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar())
+            words = self._connection.scalar(sa.select(sa.func.count()).where(files.c.state.not_in(_STATES)))
         except CatalogError:
             return "it is damaged"
+        finally:
+            self._connection.rollback()
+        return found if found != "ok" or not words else f"{words} files are in no known state"
 
     def make_durable(self) -> None:
         """From now on a commit reaches the disk before it returns: for what cannot be rebuilt."""
@@ -180,23 +185,16 @@ class Catalog:
     def enqueue(self, root_id: int, path: bytes, seen: Identity, standing: bool, arrived_ns: int, queue: str) -> None:
         """Put a new or changed file in the queue: `waiting`, or `found` until `release_found`."""
         folder, name = split(path)
-        seen_values = _identity_values(seen)
-        known = self.file_at(root_id, path)
-        if known is None:
-            self._connection.execute(
-                sa.insert(files).values(
-                    root_id=root_id,
-                    folder=folder,
-                    name=name,
-                    state="new",
-                    standing=standing,
-                    queue=queue,
-                    arrived_ns=arrived_ns,
-                    **seen_values,
-                )
+        queued = {"queue": queue, "arrived_ns": arrived_ns, **_identity_values(seen)}
+        statement = insert(files).values(
+            root_id=root_id, folder=folder, name=name, state="new", standing=standing, **queued
+        )
+        # One statement, as events and a scan may name the same new file at the same time, each in a thread of its own.
+        self._connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["root_id", "folder", "name"], index_where=files.c.state.not_in(_AWAY), set_=queued
             )
-        else:
-            self.set_file(known.id, queue=queue, arrived_ns=arrived_ns, **seen_values)
+        )
 
     def release_found(self) -> None:
         """Let what the first scan found be judged."""

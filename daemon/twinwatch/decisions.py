@@ -309,8 +309,12 @@ def _old(path: Path) -> _Old:
         catalog = Catalog(path)
     except CatalogError:
         return _Old(used=True, sound=False)
-    roots, dismissals = catalog.roots(), catalog.cases.dismissals()
-    catalog.close()
+    try:
+        roots, dismissals = catalog.roots(), catalog.cases.dismissals()
+    except CatalogError:
+        return _Old(used=True, sound=False)
+    finally:
+        catalog.close()
     return _Old(bool(roots or dismissals), True, roots, dismissals)
 
 

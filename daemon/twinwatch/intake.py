@@ -19,6 +19,7 @@ from twinwatch.settle import Settler
 from twinwatch.watcher import Hints
 
 _TICK_S = 0.2
+_FAR_NS = 86_400 * 10**9  # of a file server's clock, less is a difference to ours
 
 _log = structlog.get_logger("twinwatch")
 
@@ -31,7 +32,8 @@ def enqueue(catalog: Catalog, root: Root, path: bytes, seen: Identity, queue: st
     known = catalog.file_at(root.id, path)
     if known is not None and known.identity == seen:
         return False
-    standing = seen.ctime_ns < root.watched_ns
+    # A change in the far future came before the clock was set back: who knows that the file came after the first watch?
+    standing = seen.ctime_ns < root.watched_ns or seen.ctime_ns > time.time_ns() + _FAR_NS
     arrived_ns = seen.mtime_ns if queue == "found" else time.time_ns()
     catalog.enqueue(root.id, path, seen, standing, arrived_ns, queue)
     return True

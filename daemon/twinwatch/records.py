@@ -6,6 +6,7 @@ One JSON file per move, replaced whole and made durable. It never reads or write
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import re
@@ -131,12 +132,16 @@ def _to_json(record: Record) -> bytes:
             shown[f"{name}_b64"] = base64.b64encode(value).decode("ascii")
         else:
             shown[name] = value
+    shown["seal"] = _seal(shown)
     return json.dumps(shown, indent=1).encode("ascii") + b"\n"
 
 
 def _from_json(record_id: str, data: bytes) -> Record:
     try:
-        record = _parse(json.loads(data))
+        shown = json.loads(data)
+        seal = shown.pop("seal", None)  # records of earlier versions have none
+        _require(seal in (None, _seal(shown)), "seal: its content was changed")
+        record = _parse(shown)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise QuarantineError(f"record {record_id} cannot be interpreted: {error!r}") from error
     if record.id != record_id:
@@ -162,6 +167,12 @@ def _parse(shown: dict[str, Any]) -> Record:
         _require(type(getattr(values["identity"], field.name)) is int, field.name)
     _require(isinstance(values["path"], bytes) and isinstance(values["original_path"], bytes), "path")
     return Record(**values)
+
+
+def _seal(shown: dict[str, Any]) -> str:
+    """Sums up all but how far the move has come: that is a word, and no flipped bit makes another one of it."""
+    lasting = {name: value for name, value in shown.items() if name not in ("state", "changed_at")}
+    return hashlib.sha256(json.dumps(lasting, sort_keys=True).encode("ascii")).hexdigest()
 
 
 def _require(holds: bool, what: str) -> None:

@@ -18,6 +18,9 @@ from twinwatch.errors import CatalogError, StorageError
 
 _NO_ROOM_BYTES = 1 << 16  # with less than this left, SQLite cannot even make the files it needs beside a database
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+# Our own statements meet these only where a name in the schema, or a text, is not what was written there; Python gives
+# no code for a text.
+_CHANGED = (sqlite3.SQLITE_ERROR, 0)
 _STORAGE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 metadata = sa.MetaData()
@@ -156,15 +159,17 @@ def connect(path: Path) -> sa.Connection:
         if _code(error) in _STORAGE or _is_full(path):
             raise _storage_error(path, error) from None
         raise _damaged(path, error.orig) from None
-    except (sa.exc.DatabaseError, CommandError) as error:
+    except (sa.exc.DatabaseError, CommandError, UnicodeDecodeError) as error:
         reason = error.orig if isinstance(error, sa.exc.DatabaseError) else error
         raise _damaged(path, reason) from None
 
     def translate(context: sa.engine.ExceptionContext) -> None:
         error = context.sqlalchemy_exception
-        if isinstance(error, sa.exc.OperationalError):
+        if isinstance(context.original_exception, UnicodeDecodeError):  # within a message of SQLite's
+            raise _damaged(path, context.original_exception) from None
+        if isinstance(error, sa.exc.OperationalError) and (_code(error) not in _CHANGED or _is_full(path)):
             raise _storage_error(path, error) from None
-        if isinstance(error, sa.exc.DatabaseError) and _code(error) in _DAMAGE:
+        if isinstance(error, sa.exc.DatabaseError) and _code(error) in (*_DAMAGE, *_CHANGED):
             raise _damaged(path, error.orig) from None
 
     sa.event.listen(engine, "handle_error", translate)

@@ -19,7 +19,7 @@ from twinwatch.config import Settings, load_settings
 from twinwatch.crew import Hand, require_well
 from twinwatch.duplog import DuplicatesLog, now, write_unlogged
 from twinwatch.encoder import Encoder
-from twinwatch.errors import ConfigError, LostThreadError, StorageError, TwinwatchError
+from twinwatch.errors import CatalogError, ConfigError, LostThreadError, StorageError, TwinwatchError
 from twinwatch.ground import Ground
 from twinwatch.intake import Intake, Spot
 from twinwatch.notify import notify
@@ -69,6 +69,7 @@ def run(config_path: Path, signals: Signals) -> None:
     state = StateFolder(settings.state_dir)
     with state.held():
         refuse_unknown(settings, config_path, state.catalog_path)
+        _refuse_damaged(state.catalog_path)
         gear: Gear | None = _equip(settings, state)
         while gear is not None and not signals.stop:
             with _shift(gear, state) as shift:
@@ -137,7 +138,9 @@ class Shift:
     def start(self) -> None:
         for thread in self._threads:
             thread.start()
-        self.patrol.armed.wait(_STUCK_S)
+        until_s = time.monotonic() + _STUCK_S
+        while not self.patrol.armed.wait(TICK_S / 10) and time.monotonic() < until_s:
+            self.require_well()
         if self.encoder.fallback:
             _log.info("encoding on the CPU", why=self.encoder.fallback)
         _log.info("ready", bundle=self.bundle.id, device=self.encoder.device, workers=self.settings.limits.worker_count)
@@ -292,6 +295,15 @@ def _equip(settings: Settings, state: StateFolder) -> Gear:
         log.close()
         raise
     return Gear(settings, bundle, encoder, catalog, log)
+
+
+def _refuse_damaged(path: Path) -> None:
+    """Raises CatalogError where the catalogue is damaged, also in a place that nothing would read for long."""
+    catalog = Catalog(path)
+    found = catalog.check()
+    catalog.close()
+    if found != "ok":
+        raise CatalogError(f"the catalogue {path} is damaged: {found}; run `twinwatch rebuild`")
 
 
 def _tell_of_reload(before: Settings, fresh: Settings) -> None:

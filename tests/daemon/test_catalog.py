@@ -497,7 +497,9 @@ def test_another_connection_sees_what_is_committed_and_nothing_else(tmp_path: Pa
     other.close()
 
 
-def test_several_threads_write_beside_each_other(tmp_path: Path, catalog: Catalog, root: Root) -> None:
+@pytest.mark.parametrize("folders", [4, 1])
+def test_several_threads_write_beside_each_other(tmp_path: Path, catalog: Catalog, root: Root, folders: int) -> None:
+    """Each in a folder of its own, or all of them the same files, as events and a scan may at once."""
     catalog.commit()
     failures: list[BaseException] = []
 
@@ -505,7 +507,7 @@ def test_several_threads_write_beside_each_other(tmp_path: Path, catalog: Catalo
         mine = Catalog(tmp_path / "catalog.db")
         try:
             for number in range(20):
-                mine.enqueue(root.id, b"%d/%d" % (thread, number), SEEN, False, number, "waiting")
+                mine.enqueue(root.id, b"%d/%d" % (thread % folders, number), SEEN, False, number, "waiting")
                 mine.commit()
         except (sa.exc.SQLAlchemyError, CatalogError) as error:
             failures.append(error)
@@ -518,7 +520,7 @@ def test_several_threads_write_beside_each_other(tmp_path: Path, catalog: Catalo
     for thread in threads:
         thread.join()
     assert failures == []
-    assert catalog.waiting_count() == 80
+    assert catalog.waiting_count() == 20 * folders
 
 
 def test_a_full_disk_is_a_storage_error_that_can_be_tried_again(catalog: Catalog, root: Root) -> None:

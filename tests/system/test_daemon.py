@@ -185,38 +185,6 @@ def test_links_blank_and_broken_files_are_left_in_place(site: Site) -> None:
     assert os.path.lexists(odd)
 
 
-def test_kill_9_at_any_moment_then_restart_accounts_for_every_file(site: Site) -> None:
-    pictures = fill(site.share, 4)
-    site.start()
-    site.settled()
-    for number in range(12):
-        shutil.copy(pictures[number % 4], site.share / f"copy{number}.jpg")
-    wait_for(lambda: len(site.entries("duplicate")) >= 2)
-    site.stop(signal.SIGKILL)
-    site.start()
-    wait_for(lambda: len(site.entries("duplicate")) == 12)
-    counts = site.settled()
-    assert counts["kept"] == 4
-    assert counts["quarantined"] == 12
-    assert len({entry["id"] for entry in site.entries("duplicate")}) == 12
-    quarantine = site.share / ".twinwatch" / "quarantine" / "files"
-    assert len(list(quarantine.iterdir())) == 12
-
-
-def test_vanished_root_is_no_deletion_and_work_resumes(site: Site) -> None:
-    fill(site.share, 3)
-    site.start()
-    site.settled()
-    away = site.home / "away"
-    site.share.rename(away)
-    wait_for(lambda: "folder is away" in site.stderr)
-    away.rename(site.share)
-    wait_for(lambda: "folder is back" in site.stderr)
-    shutil.copy(site.share / "picture0.jpg", site.share / "copy.jpg")
-    assert site.entry_of(site.share / "copy.jpg")["action"] == "quarantined"
-    assert site.settled() == {"kept": 3, "quarantined": 1, "waiting": 0}
-
-
 def test_a_watched_folder_that_is_missing_at_the_start_is_away(site: Site) -> None:
     other = site.home / "other"
     other.mkdir()
