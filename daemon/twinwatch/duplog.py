@@ -16,6 +16,7 @@ from twinwatch.errors import StorageError
 from twinwatch.phrases import show_path
 
 _TAIL_BYTES = 4 << 20
+_NO_DISK = (errno.EINVAL, errno.EROFS, errno.ENOTSUP)  # a pipe, a terminal, a file system that syncs nothing
 
 
 class DuplicatesLog:
@@ -26,11 +27,16 @@ class DuplicatesLog:
         self._fd = self._open()
 
     def append(self, entry: dict[str, Any]) -> None:
-        """Write one entry. Raises OSError; a line cut short by a full disk is ended before the next one."""
+        """Write one entry to disk. Raises OSError; a line cut short by a full disk is ended before the next one."""
         line = (json.dumps(entry, ensure_ascii=False) + "\n").encode("utf-8")
         line = b"\n" + line if self._is_torn() else line
         if os.write(self._fd, line) < len(line):
             raise OSError(errno.ENOSPC, "no space left for the duplicates log", str(self.path))
+        try:
+            os.fsync(self._fd)
+        except OSError as error:
+            if error.errno not in _NO_DISK:
+                raise
 
     def reopen(self) -> None:
         """Open the path again, as after a rotation. On an error the old file stays in use."""

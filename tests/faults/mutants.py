@@ -166,6 +166,7 @@ MUTANTS = (
     mutant("a line is written by each who comes", "duplog", "            if catalog.cases.claim_line(case):", "            if catalog.cases.claim_line(case) or True:", LOGGED, f"{DUPLOG}two_at_work_write_each_verdict_once"),
     mutant("a line is written again after a crash", "duplog", "                if not (after_crash and log.holds(case.id, entry[\"event\"])):", "                if True:", LOGGED, f"{DUPLOG}after_a_crash_between_writing_and_noting_nothing_is_written_twice"),
     mutant("a line is noted before it is written", "duplog", "                entry = entry_of(case)\n", "                catalog.commit()\n                entry = entry_of(case)\n", LOGGED, f"{DUPLOG}what_a_full_disk_keeps_out_is_written_later"),
+    mutant("a line is not synced", "duplog", "            os.fsync(self._fd)\n", "            pass\n", LOGGED, "tests/faults/test_order.py::test_a_line_of_the_log_is_on_disk_before_it_is_noted"),
     mutant("a torn line spoils the next", "duplog", 'b"\\n" + line if self._is_torn() else line', "line", LOGGED, f"{DUPLOG}a_torn_last_line_is_ended"),
     mutant("two daemons on one state", "state", "fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)", "fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)", "one daemon holds the state", "tests/daemon/test_state.py::test_another_process_is_refused_and_named"),
 )  # fmt: skip

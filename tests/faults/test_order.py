@@ -1,19 +1,22 @@
 """In which order a move, a restore, a recovery and a preparation reach the disk, as their system calls tell.
 
 What a power cut leaves behind depends on it: the record is on disk before the picture is renamed, and both folders are
-before the move is reported.
+before the move is reported. A verdict's line is, before the catalogue notes that it was written.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from faults.test_kills_and_errors import CHANGING, DONE, ID, STRACE, Stage, drive
 from tally import Counting
+from twinwatch.duplog import DuplicatesLog
 
 pytestmark = pytest.mark.skipif(STRACE is None, reason="strace is not installed")
 
@@ -76,3 +79,22 @@ def test_each_step_is_on_disk_before_the_next(tmp_path: Path, mode: str, what: s
     with counting("operations whose every step must be on disk before the next") as tally:
         tally.inject()
         assert steps(root, what, mode) == expected(what, mode)
+
+
+def test_a_line_of_the_log_is_on_disk_before_it_is_noted(tmp_path: Path, counting: Counting) -> None:
+    path, trace = tmp_path / "duplicates.jsonl", tmp_path / "trace"
+    program = (
+        f"from twinwatch.duplog import *; from pathlib import Path; DuplicatesLog(Path({str(path)!r})).append({{}})"
+    )
+    with counting("operations whose every step must be on disk before the next") as tally:
+        tally.inject()
+        command = [str(STRACE), "-y", "-e", "trace=write,fsync", "-o", str(trace), sys.executable, "-P", "-c", program]
+        subprocess.run(command, check=True, timeout=60)
+        about = [line.partition("(")[0] for line in trace.read_text().splitlines() if str(path) in line]
+        assert about == ["write", "fsync"]
+
+
+def test_a_log_that_no_disk_holds_is_written_all_the_same() -> None:
+    log = DuplicatesLog(Path("/dev/null"))
+    log.append({"id": "0"})
+    log.close()
