@@ -498,8 +498,8 @@ def _take_and_bring_back(site: Site, bell: Bell, away: Away, colour: int, restar
     wait_for(lambda: rung(lambda: site.known(away.root).get(os.fsencode(newcomer.name)) == "kept"))
     assert before.items() <= site.known(away.root).items()
     write(copy, plain(colour))
-    wait_for(lambda: not copy.exists())
-    assert plain(colour) in [held_bytes(away.root, record) for record in held(away.root)]
+    wait_for(lambda: plain(colour) in [held_bytes(away.root, record) for record in held(away.root)])
+    assert not copy.exists()
 
 
 LIMITED = (
