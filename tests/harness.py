@@ -24,14 +24,14 @@ PATIENCE_S = 60.0
 COMMAND = (sys.executable, "-c", "from twinwatch.cli import main; main()")
 
 
-def wait_for(what: Callable[[], Any], patience_s: float = PATIENCE_S) -> Any:
-    """Return the first true value of `what`; fail when patience ends."""
+def wait_for(what: Callable[[], Any], patience_s: float = PATIENCE_S, pause_s: float = 0.05) -> Any:
+    """Return the first true value of `what`, asked after every pause; fail when patience ends."""
     until_s = time.monotonic() + patience_s
     while time.monotonic() < until_s:
         value = what()
         if value:
             return value
-        time.sleep(0.05)
+        time.sleep(pause_s)
     raise AssertionError(f"waited {patience_s} s in vain")
 
 
