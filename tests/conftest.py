@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from harness import Site
 from tally import Counting, counting_for, table, totals
 from twinwatch.bundle import locate
 
@@ -54,6 +55,16 @@ def fill() -> Fill:
 def counting(request: pytest.FixtureRequest) -> Counting:
     """Opens a block in which faults of one kind are injected and counted."""
     return counting_for(request.node)
+
+
+@pytest.fixture
+def site(tmp_path: Path, bundle: Path) -> Iterator[Site]:
+    """A share under quarantine; its daemon is ended with the test."""
+    made = Site(tmp_path, bundle)
+    yield made
+    if made.process is not None:
+        made.process.kill()
+        made.process.wait()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -65,6 +65,7 @@ class Site:
     bundle: Path
     action: str = "quarantine"
     settings: dict[str, Any] = field(default_factory=dict)
+    command: tuple[str, ...] = COMMAND
     process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -109,7 +110,7 @@ class Site:
             channel.settimeout(PATIENCE_S)
             with (self.home / "daemon.log").open("ab") as log:
                 self.process = subprocess.Popen(
-                    [*COMMAND, "run", "--verbose", "-c", str(self.config)],
+                    [*self.command, "run", "--verbose", "-c", str(self.config)],
                     stderr=log,
                     env={**os.environ, "NOTIFY_SOCKET": str(address)},
                 )
