@@ -375,7 +375,8 @@ def _drop_rights(memory_mb: int, parent_pid: int) -> None:
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent_pid:  # the daemon died before the line above
         os._exit(1)
-    memory_bytes = memory_mb << 20
+    # The limit is on addresses, of which libraries and the stacks of their threads, one a core, hold many already.
+    memory_bytes = _held_bytes() + (memory_mb << 20)
     for what, most in (
         (resource.RLIMIT_AS, memory_bytes),
         (resource.RLIMIT_NOFILE, _MAX_OPEN_FILES),
@@ -401,3 +402,8 @@ def _keep_one_capability(libc: ctypes.CDLL) -> None:
         number += 1
     if libc.capset(header, (ctypes.c_uint32 * 6)(kept, kept)) != 0:
         os._exit(1)
+
+
+def _held_bytes() -> int:
+    """Return how large this process is in addresses: proc_pid_statm(5)."""
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

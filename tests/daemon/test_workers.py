@@ -254,7 +254,9 @@ def test_a_worker_has_few_rights(pool: Workers) -> None:
         ("memory", resource.RLIMIT_AS), ("files", resource.RLIMIT_NOFILE),
         ("writes", resource.RLIMIT_FSIZE), ("core", resource.RLIMIT_CORE),
     )}  # fmt: skip
-    assert limits["memory"] == (MEMORY_MB << 20,) * 2
+    own_bytes = limits["memory"][0] - (MEMORY_MB << 20)
+    assert 0 < own_bytes < int(call(pool, "open('/proc/self/statm').read()").split()[0]) * resource.getpagesize()
+    assert limits["memory"][1] == limits["memory"][0]
     assert limits["files"] == (64, 64)
     assert limits["writes"] == limits["core"] == (0, 0)
 
@@ -287,9 +289,18 @@ def test_a_worker_dies_with_its_daemon(pool: Workers) -> None:
 def test_too_much_memory_is_a_refusal_not_a_crash(pool: Workers) -> None:
     before = pool.lost
     with pytest.raises(UnreadableError, match=r"limits\.decode_memory_mb"):
-        call(pool, f"bytearray({MEMORY_MB} << 20)")
+        call(pool, f"bytearray({MEMORY_MB + 64} << 20)")
     assert pool.lost == before
     assert call(pool, "1 + 1") == 2
+
+
+def test_the_least_memory_that_may_be_set_is_enough_for_a_picture(share: Path) -> None:
+    (share / "a.png").write_bytes(picture(1, 2000, 1500))
+    workers = Workers(Limits(workers=1, decode_seconds=60, decode_memory_mb=512))
+    try:
+        assert workers.inspect(inspect(share, "a.png")).result(60).picture is not None
+    finally:
+        workers.close()
 
 
 def test_a_worker_that_is_killed_is_replaced_and_its_task_tried_once_more(pool: Workers, tmp_path: Path) -> None:
