@@ -367,7 +367,8 @@ def test_a_decoder_has_no_more_rights_than_it_needs(site: Site, counting: Counti
             only_reading = 1 << 2  # CAP_DAC_READ_SEARCH
             for name in ("CapInh", "CapPrm", "CapEff", "CapAmb", *["CapBnd"] * (os.geteuid() == 0)):
                 assert int(status[name], 16) & ~only_reading == 0, name
-            assert limits["Max address space"] == [str(4096 << 20)] * 2
+            for limit in limits["Max address space"]:  # what decoding may take, above what the libraries hold
+                assert 4096 << 20 < int(limit) < 6144 << 20
             assert limits["Max open files"] == ["64"] * 2
             assert limits["Max file size"] == limits["Max core file size"] == ["0"] * 2
             # With these and without CAP_SYS_RESOURCE nobody can raise them again, and what is open is all there is.
