@@ -27,6 +27,8 @@ _AWAY = ("gone", "quarantined")
 _ORIGINALS = ("kept", "duplicate", "restored")
 _STATES = (*_AWAY, *_ORIGINALS, "new", "link", "unreadable")
 
+_MOST_KNOWN = 500
+
 
 @dataclass(frozen=True, slots=True)
 class Root:
@@ -322,7 +324,10 @@ class Catalog:
         return None if row is None else Content(*row)
 
     def known_sha256(self, size_bytes: int, bundle_id: str) -> frozenset[str]:
-        """Return the hashes of known contents of one size that need no decoding: no pictures, or embedded already."""
+        """Return the hashes of known contents of one size that need no decoding: no pictures, or embedded already.
+
+        Where they are so many that handing them out would cost more than decoding, there are none.
+        """
         query = (
             sa.select(contents.c.sha256)
             .outerjoin(embeddings, (embeddings.c.content_id == contents.c.id) & (embeddings.c.bundle_id == bundle_id))
@@ -330,8 +335,10 @@ class Catalog:
                 contents.c.size_bytes == size_bytes,
                 contents.c.reason.is_not(None) | embeddings.c.content_id.is_not(None),
             )
+            .limit(_MOST_KNOWN + 1)
         )
-        return frozenset(self._connection.scalars(query))
+        found = frozenset(self._connection.scalars(query))
+        return found if len(found) <= _MOST_KNOWN else frozenset()
 
     def add_content(self, content: Content) -> Content:
         """Remember a content, replacing what was known of these bytes; `id` is given by the catalogue."""

@@ -283,8 +283,9 @@ class Pipeline:
             file = self._gone.get()
             try:
                 current = judge.catalog.file(file.id)
-                # Since the scan it may have been renamed, judged or put back.
-                if current is not None and current.path == file.path and current.identity == file.identity:
+                # Since the scan it may have been renamed, moved to quarantine, judged or put back.
+                same = current is not None and (current.path, current.identity) == (file.path, file.identity)
+                if current is not None and same and current.state != "quarantined":
                     judge.forget(current)
                 self._conclude(judge)
             except StorageError as error:

@@ -375,6 +375,14 @@ def test_only_what_this_bundle_embedded_needs_no_decoding(catalog: Catalog) -> N
     assert catalog.known_sha256(301, "one") == frozenset()
 
 
+def test_hashes_of_one_size_are_not_handed_out_by_the_thousand(catalog: Catalog) -> None:
+    for number in range(500):
+        catalog.add_content(content(f"{number}", reason="damaged"))
+    assert len(catalog.known_sha256(300, "one")) == 500
+    catalog.add_content(content("one more", reason="damaged"))
+    assert catalog.known_sha256(300, "one") == frozenset()
+
+
 def test_an_embedding_is_read_as_it_was_written_and_by_its_bundle_only(catalog: Catalog, root: Root) -> None:
     vector = np.random.default_rng(0).normal(size=256).astype(np.float32)
     known, blank = catalog.add_content(content()), catalog.add_content(content("bb", blank=True))

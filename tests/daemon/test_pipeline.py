@@ -213,6 +213,18 @@ def test_what_could_not_be_read_for_a_while_is_what_it_was(bench: Bench) -> None
     assert bench.states() == {"a.png": "kept", "copy.png": "duplicate"}
 
 
+def test_what_a_scan_missed_as_it_went_to_quarantine_is_not_gone(bench: Bench) -> None:
+    bench.put("a.png", data(1))
+    bench.put("b.png", data(2))
+    bench.settle()
+    moved, deleted = bench.file("a.png"), bench.file("b.png")
+    bench.catalog.set_file(moved.id, state="quarantined")
+    bench.catalog.commit()
+    bench.pipeline.forget([moved, deleted])
+    bench.until(lambda: getattr(bench.catalog.file(deleted.id), "state", "") == "gone")
+    assert getattr(bench.catalog.file(moved.id), "state", "") == "quarantined"
+
+
 def test_a_catalogue_that_cannot_be_written_is_tried_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.put("a.png", data(1))
     bench.settle()
