@@ -8,7 +8,7 @@ from pathlib import Path
 
 from twinwatch.phrases import show_path
 from twinwatch.quarantine import Quarantine
-from twinwatch.reader import Identity, look_beneath
+from twinwatch.reader import WANTS, Identity, look_beneath
 from twinwatch.workers import Place
 
 
@@ -26,10 +26,15 @@ class Ground:
         return Place(self.path, self.folder, path)
 
     def look(self, path: bytes) -> Identity | None:
-        """Return what is at a path beneath the root, None where nothing can be seen there."""
+        """Return what is at a path beneath the root, None where nothing can be seen there.
+
+        Raises OSError where that cannot be told now, for want of descriptors or memory.
+        """
         try:
             return look_beneath(self.path, path)
-        except OSError:
+        except OSError as error:
+            if error.errno in WANTS:
+                raise
             return None
 
     def show(self, path: bytes) -> str:

@@ -28,7 +28,7 @@ from twinwatch.originals import NewcomerLostError, Original, Originals
 from twinwatch.phrases import show_path
 from twinwatch.policy import Action, Finding, RootRules, Verdict, judge
 from twinwatch.quarantine import BusyError, ChangedError, QuarantineFaultError
-from twinwatch.reader import Identity
+from twinwatch.reader import WANTS, Identity, look
 from twinwatch.removal import case_of, move
 from twinwatch.workers import (
     Changing,
@@ -295,6 +295,9 @@ class Judge:
             _log.info("not moved, judged again later", path=_shown(case.root, case.path), why=str(error))
             return None
         except (QuarantineFaultError, OSError) as error:
+            if _is_want(error) and look(os.path.join(os.fsencode(self._grounds[file.root_id].path), case.path)):
+                _log.warning("not moved, judged again later", path=_shown(case.root, case.path), why=str(error))
+                return None
             self._latch(file.root_id, str(error))
             return f"quarantine failed: {error}"
         except QuarantineError as error:
@@ -349,6 +352,12 @@ class Judge:
             self.index.remove(content_id)
             self._index_ahead = True
             self.catalog.requeue_links(content_id)
+
+
+def _is_want(error: OSError | QuarantineFaultError) -> bool:
+    """True for want of what comes back by itself, which is no fault of the storage."""
+    cause = error if isinstance(error, OSError) else error.__cause__
+    return isinstance(cause, OSError) and cause.errno in WANTS
 
 
 def _shown(root: bytes, path: bytes) -> str:

@@ -48,6 +48,7 @@ class Beat:
     files: int = 0
     folders: int = 0
     notes: list[str] = field(default_factory=list)
+    deaf: str = ""  # why no events can be had
     empty: str = ""  # what to say of a folder in which there is nothing any more
     blind: str = ""  # why it cannot be seen whether events still come
     setback: str = ""  # why the last round left this folder out
@@ -56,7 +57,7 @@ class Beat:
     @property
     def troubles(self) -> list[str]:
         """What a person should know about it, besides that it is away."""
-        return [*self.notes, *filter(None, (self.empty, self.blind, self.setback))]
+        return [*self.notes, *filter(None, (self.deaf, self.empty, self.blind, self.setback))]
 
 
 class Patrol:
@@ -142,9 +143,8 @@ class Patrol:
             catalog.commit()
         if beat.root is None or beat.root.id != root.id:
             self._take_on(catalog, beat, root)
-        elif beat.events and path in self._watcher.dead():
+        elif beat.events and path not in self._watcher.living():
             self._arm(beat)
-            beat.scan_asked = True
         self._lay_cookie(beat, root)
 
     def _lose(self, beat: Beat, why: str) -> None:
@@ -177,10 +177,15 @@ class Patrol:
             self._arm(beat)
 
     def _arm(self, beat: Beat) -> None:
+        """Have events from now on, and a scan for what came before; where they cannot be had, ask again next round."""
         trouble = self._watcher.arm(beat.watch.path, beat.watch.recursive)
-        if trouble:
-            beat.notes.append(trouble)
-            _log.warning("events cannot be had, this folder is scanned", path=str(beat.watch.path), why=trouble)
+        if not trouble:
+            beat.scan_asked = True
+        else:
+            self._watcher.cookies_s.pop(beat.watch.path, None)  # no event is missed where none can come
+            if beat.deaf != trouble:
+                _log.warning("events cannot be had, this folder is scanned", path=str(beat.watch.path), why=trouble)
+        beat.deaf = trouble
 
     def _lay_cookie(self, beat: Beat, root: Root) -> None:
         """Lay a file whose events must come round; only where quarantine made a private folder for it."""
@@ -204,7 +209,6 @@ class Patrol:
         if time.monotonic() - seen_s > COOKIE_LOST_S / 2:
             _log.warning("events no longer come, watching anew", path=str(path))
             self._arm(beat)
-            beat.scan_asked = True
 
     def _scan_if_due(self, catalog: Catalog, beat: Beat) -> None:
         age_s = time.monotonic() - beat.scanned_s
@@ -222,7 +226,10 @@ class Patrol:
             _log.error("the queue cannot be written, trying again", why=str(error))
             return
         self._hints.arrived.set()
-        self._check_limit()
+        try:
+            self._check_limit()
+        except OSError as error:  # no descriptor can be had just now
+            _log.error("the watched folders cannot be counted, trying again", why=str(error))
 
     def _scan(self, catalog: Catalog, beat: Beat, root: Root) -> None:
         beat.scan_asked = False

@@ -17,6 +17,8 @@ from pathlib import Path
 from twinwatch.errors import UnreadableError
 
 CHUNK_BYTES = 1 << 20
+WANTS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""What passes by itself and says nothing about a file: no descriptor, or no memory, can be had."""
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MOST_NS = (1 << 63) - 1
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY

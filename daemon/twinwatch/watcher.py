@@ -104,10 +104,10 @@ class Watcher:
     def armed(self) -> frozenset[Path]:
         return frozenset(self._watches)
 
-    def dead(self) -> set[Path]:
-        """Return the armed roots whose thread has ended, as after the folder was deleted."""
+    def living(self) -> set[Path]:
+        """Return the armed roots whose thread has not ended, as it does after the folder was deleted."""
         living = {emitter.watch for emitter in self._observer.emitters if emitter.is_alive()}
-        return {root for root, watch in self._watches.items() if watch not in living}
+        return {root for root, watch in self._watches.items() if watch in living}
 
     def alive(self) -> bool:
         return self._observer.is_alive()

@@ -150,12 +150,12 @@ def test_disarmed_is_silent_and_armed_again_is_not(armed: Watched) -> None:
 
 
 def test_a_root_that_is_deleted_is_dead_and_can_be_armed_again(armed: Watched) -> None:
-    assert armed.watcher.dead() == set()
+    assert armed.watcher.living() == {armed.path}
     armed.path.rmdir()
-    assert armed.wait(lambda: armed.watcher.dead() == {armed.path})
+    assert armed.wait(lambda: armed.watcher.living() == set())
     armed.path.mkdir()
     assert armed.watcher.arm(armed.path, recursive=True) == ""
-    assert armed.watcher.dead() == set()
+    assert armed.watcher.living() == {armed.path}
     (armed.path / "a.jpg").write_bytes(b"x")
     assert armed.hinted(b"a.jpg")
 

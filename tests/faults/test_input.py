@@ -59,7 +59,7 @@ def judged(site: Site, *names: str) -> list[str]:
         states = {os.fsdecode(name): file.state for name, file in catalog.files_in(root.id, b"").items()}
         catalog.rollback()
         found = [refusals.get(name, states.get(name, "new")) for name in names]
-        return None if "new" in found else found
+        return None if {"new", "unreadable"}.intersection(found) else found
 
     try:
         found: list[str] = wait_for(outcomes, PATIENCE_S)
