@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shutil
@@ -91,15 +92,19 @@ def decoders(site: Site) -> list[int]:
     found = []
     for task in Path(f"/proc/{site.process.pid}/task").iterdir():
         for child in (task / "children").read_text().split():
-            limits = Path(f"/proc/{child}/limits").read_text()
-            if any(line.startswith("Max file size") and line.split()[3] == "0" for line in limits.splitlines()):
+            limits = []
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+                limits = Path(f"/proc/{child}/limits").read_text().splitlines()
+            if any(line.startswith("Max file size") and line.split()[3] == "0" for line in limits):
                 found.append(int(child))
     return found
 
 
 def ticks(pid: int) -> int:
-    """The processor time that a process has used: proc_pid_stat(5), utime."""
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11])
+    """The processor time that a process has used, 0 where it has ended: proc_pid_stat(5), utime."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11])
+    return 0
 
 
 def busy_decoder(site: Site) -> int:
