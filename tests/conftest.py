@@ -62,9 +62,7 @@ def site(tmp_path: Path, bundle: Path) -> Iterator[Site]:
     """A share under quarantine; its daemon is ended with the test."""
     made = Site(tmp_path, bundle)
     yield made
-    if made.process is not None:
-        made.process.kill()
-        made.process.wait()
+    made.end()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

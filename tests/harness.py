@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+import pty
 import signal
 import socket
 import sqlite3
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -127,6 +131,12 @@ class Site:
         self.process = None
         return time.monotonic() - started_s
 
+    def end(self) -> None:
+        """Kill the daemon if it is still there, as at the end of a test."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command on this site's configuration."""
         return twinwatch(*arguments, "-c", str(self.config))
@@ -172,6 +182,29 @@ class Site:
     def entry_of(self, path: Path) -> dict[str, Any]:
         """Wait for the verdict on a path and return its line."""
         return wait_for(lambda: next((line for line in self.entries("duplicate") if line["path"] == str(path)), None))
+
+
+def terminal(columns: int, *arguments: str, raw: bool = False) -> str:
+    """Run a command, which must succeed, on a terminal of so many columns; return what it shows there.
+
+    `raw`: as the command wrote it, before the terminal turned line ends into its own.
+    """
+    screen, keyboard = pty.openpty()
+    if raw:
+        attributes = termios.tcgetattr(keyboard)
+        attributes[1] &= ~termios.OPOST
+        termios.tcsetattr(keyboard, termios.TCSANOW, attributes)
+    fcntl.ioctl(keyboard, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
+    with subprocess.Popen([*COMMAND, *arguments], stdout=keyboard, env={**environment, "TERM": "xterm"}) as process:
+        os.close(keyboard)
+        shown = b""
+        with contextlib.suppress(OSError):  # how Linux tells that nobody writes any more
+            while data := os.read(screen, 65536):
+                shown += data
+        os.close(screen)
+    assert process.returncode == 0
+    return shown.decode()
 
 
 def twinwatch(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:

@@ -58,6 +58,4 @@ def running(site: Site) -> Iterator[Site]:
     try:
         yield site
     finally:
-        if site.process is not None:
-            site.process.kill()
-            site.process.wait()
+        site.end()

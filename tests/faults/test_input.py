@@ -45,9 +45,7 @@ def started(site: Site) -> Iterator[Site]:
     site.start()
     judged(site, "original.jpg")
     yield site
-    if site.process is not None:
-        site.process.kill()
-        site.process.wait()
+    site.end()
 
 
 def judged(site: Site, *names: str) -> list[str]:

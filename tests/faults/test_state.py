@@ -36,9 +36,7 @@ pytestmark = pytest.mark.timeout(3600 if PROVE else 180)
 def site(tmp_path: Path, bundle: Path) -> Iterator[Site]:
     made = Site(tmp_path, bundle, settings={"settle_seconds": SETTLE_S})
     yield made
-    if made.process is not None:
-        made.process.kill()
-        made.process.wait()
+    made.end()
 
 
 class Users:

@@ -8,17 +8,13 @@ import base64
 import contextlib
 import csv
 import ctypes
-import fcntl
 import hashlib
 import io
 import os
-import pty
 import random
 import shutil
-import struct
 import subprocess
 import sys
-import termios
 import threading
 import time
 from collections.abc import Iterator
@@ -29,7 +25,7 @@ import pytest
 from paint import paint
 from PIL import Image, ImageOps
 
-from harness import COMMAND, Site, wait_for
+from harness import COMMAND, Site, terminal, wait_for
 from tally import PROVE, Counting, Tally, scaled
 from twinwatch import kernel
 from twinwatch.catalog import Catalog
@@ -181,27 +177,10 @@ def test_what_is_reported_forges_nothing(site: Site, counting: Counting) -> None
         ]
         assert rows
         assert all(row["path"][0] == "/" for row in rows), rows
-        for line in terminal("scan", str(share)):
+        for line in terminal(4000, "scan", str(share), raw=True).split("\n"):
             tally.inject()
             assert not [poison for poison in POISON if poison in line], line
             assert not line.startswith(FORGED)
-
-
-def terminal(*arguments: str) -> list[str]:
-    """Run a command on a terminal; return the lines that it shows there."""
-    screen, keyboard = pty.openpty()
-    attributes = termios.tcgetattr(keyboard)
-    attributes[1] &= ~termios.OPOST
-    termios.tcsetattr(keyboard, termios.TCSANOW, attributes)
-    fcntl.ioctl(keyboard, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 4000, 0, 0))
-    with subprocess.Popen([*COMMAND, *arguments], stdout=keyboard, env={**os.environ, "TERM": "xterm"}):
-        os.close(keyboard)
-        shown = b""
-        with contextlib.suppress(OSError):  # how Linux tells that nobody writes any more
-            while data := os.read(screen, 65536):
-                shown += data
-        os.close(screen)
-    return shown.decode().split("\n")
 
 
 def children(pid: int) -> list[int]:

@@ -57,8 +57,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[Sit
     yield made
     assert made.process is not None
     assert made.process.poll() is None, made.stderr
-    made.process.kill()
-    made.process.wait()
+    made.end()
 
 
 @pytest.fixture

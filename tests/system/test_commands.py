@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import fcntl
 import io
 import json
 import os
-import pty
 import re
 import shutil
-import struct
 import subprocess
 import tempfile
-import termios
 from pathlib import Path
 
 import pytest
 from paint import paint
 from PIL import ImageOps
 
-from harness import COMMAND, Site, twinwatch
+from harness import COMMAND, Site, terminal, twinwatch
 from twinwatch.cases import Case
 from twinwatch.catalog import Catalog
 from twinwatch.reader import Identity
@@ -334,25 +329,10 @@ def test_a_list_for_another_program_has_no_blanks_at_its_line_ends(judged: Site)
     assert [line for line in lines if line != line.rstrip()] == []
 
 
-def terminal(columns: int, *arguments: str) -> list[str]:
-    """Run a command on a terminal of so many columns; return the lines that it shows."""
-    screen, keyboard = pty.openpty()
-    fcntl.ioctl(keyboard, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
-    with subprocess.Popen([*COMMAND, *arguments], stdout=keyboard, env={**environment, "TERM": "xterm"}) as process:
-        os.close(keyboard)
-        shown = b""
-        with contextlib.suppress(OSError):  # how Linux tells that nobody writes any more
-            while data := os.read(screen, 65536):
-                shown += data
-        os.close(screen)
-    assert process.returncode == 0
-    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode()).splitlines()
-
-
 @pytest.mark.parametrize("columns", [80, 160])
 def test_no_word_is_broken_on_a_terminal(judged: Site, columns: int) -> None:
-    lines = terminal(columns, "list", "--all", "-c", str(judged.config))
+    shown = terminal(columns, "list", "--all", "-c", str(judged.config))
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).splitlines()
     assert all(len(line) <= columns for line in lines)
     for words in ("recompressed (better)", "holiday/the sea 0.jpg", "sea.jpg", "quarantined", "dismissed"):
         assert any(words in line for line in lines), words

@@ -109,11 +109,7 @@ def _plate(picture: Floats, changed: Mask) -> Mask | None:
     written = filled & ~_near(picture, ground, _APART)
     if int(written.sum()) < _FEW_OWN:
         return None
-    own = 0
-    for ink in _main_colours(picture[written]):
-        alike = _near(picture, ink, _NEAR)
-        within = int((alike & filled).sum())
-        own += within if int(alike.sum()) <= _GROWS * within else 0
+    own = sum(_nowhere_else(_near(picture, ink, _NEAR), filled) for ink in _main_colours(picture[written]))
     return np.asarray(around | changed) if own >= _FEW_INKED else None
 
 
@@ -149,11 +145,16 @@ def _own(flat: _Flat, changed: Mask) -> Mask:
     """
     covered = np.zeros_like(changed)
     for number, (colour, alike) in enumerate(zip(flat.colours, flat.near, strict=True)):
-        own = int((alike & changed).sum())
-        enough = own >= max(_OWN * int(changed.sum()), _FEW_OWN) and int(alike.sum()) <= _GROWS * own
+        enough = _nowhere_else(alike, changed) >= max(_OWN * int(changed.sum()), _FEW_OWN)
         if enough and not _mixed(colour, np.delete(flat.colours, number, axis=0)):
             covered |= alike
     return covered
+
+
+def _nowhere_else(alike: Mask, part: Mask) -> int:
+    """How many of the pixels of one colour, all [h, w], lie in a part; 0 where too many lie elsewhere."""
+    within = int((alike & part).sum())
+    return within if int(alike.sum()) <= _GROWS * within else 0
 
 
 def _mixed(colour: Floats, others: Floats) -> bool:
