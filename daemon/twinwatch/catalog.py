@@ -155,6 +155,11 @@ class Catalog:
         query = sa.select(files.c.folder).where(files.c.root_id == root_id, files.c.state.not_in(_AWAY)).distinct()
         return list(self._connection.scalars(query))
 
+    def files_count(self, root_id: int) -> int:
+        """Return how many files are known to be in a root."""
+        query = sa.select(sa.func.count()).where(files.c.root_id == root_id, files.c.state.not_in(_AWAY))
+        return int(self._connection.scalar(query) or 0)
+
     def file_at(self, root_id: int, path: bytes) -> File | None:
         """Return the file known at `path`."""
         folder, name = split(path)

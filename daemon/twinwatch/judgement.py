@@ -271,6 +271,8 @@ class Judge:
         self.catalog.set_file(file.id, state="duplicate" if why else "quarantined", queue=None)
         if why:
             self._join(content, embedding)
+        else:
+            self._count_move(file.root_id)
         _log.info(
             "duplicate",
             path=_shown(case.root, case.path),
@@ -304,6 +306,11 @@ class Judge:
             return str(error)
         self.catalog.cases.set(case.id, quarantined_to=moved.quarantined_to)
         return ""
+
+    def _count_move(self, root_id: int) -> None:
+        why = self._grounds[root_id].brake.count(time.monotonic(), lambda: self.catalog.files_count(root_id))
+        if why:
+            self._latch(root_id, why)
 
     def _latched(self, root_id: int) -> str:
         for root in self.catalog.roots():

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import structlog
 
+from twinwatch.brake import Brake
 from twinwatch.catalog import Catalog, Root
 from twinwatch.config import Settings, Watch
 from twinwatch.errors import QuarantineError, StorageError
@@ -299,4 +300,5 @@ def _ground(watch: Watch, root: Root, catalog: Catalog) -> Ground:
         reconcile(quarantine, watch.path, root, catalog)
     except QuarantineError as error:
         return Ground(watch.path, root.folder, watch.protect, None, str(error))
-    return Ground(watch.path, root.folder, watch.protect, quarantine)
+    brake = Brake(watch.max_moves_per_minute, watch.max_moved_percent)
+    return Ground(watch.path, root.folder, watch.protect, quarantine, brake=brake)

@@ -224,6 +224,7 @@ class Shift:
                 ],
             },
             {f"files_{state}": float(count) for state, count in counts.items()}
+            | {"folders_switched_off": float(sum(root.latched is not None for root in self.catalog.roots()))}
             | {"judged_total": float(self.pipeline.judged), "workers_lost_total": float(self.workers.lost)},
         )
         return counts

@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from paint import paint
 
 from twinwatch import pipeline as module
 from twinwatch import removal
+from twinwatch.brake import Brake
 from twinwatch.bundle import Bundle, load_bundle
 from twinwatch.catalog import Catalog, File, Root
 from twinwatch.config import Limits
@@ -345,6 +346,18 @@ def test_a_fault_of_the_storage_switches_moving_off(bench: Bench, monkeypatch: p
     bench.settle()
     assert bench.states() == {"a.png": "kept", "copy.png": "duplicate", "second.png": "duplicate"}
     assert [root.latched for root in bench.catalog.roots()] == ["input/output error"]
+
+
+def test_too_many_moves_switch_moving_off(bench: Bench) -> None:
+    bench.quarantine()
+    bench.grounds[bench.root.id] = replace(bench.grounds[bench.root.id], brake=Brake(most_per_minute=1))
+    bench.put("a.png", data(1))
+    for name in ("first.png", "second.png", "third.png"):
+        bench.put(name, data(1))
+        bench.settle()
+    assert bench.states() == {"a.png": "kept", "third.png": "duplicate"}
+    (root,) = bench.catalog.roots()
+    assert root.latched == "2 files were moved within a minute (max_moves_per_minute)"
 
 
 # What is a copy

@@ -140,6 +140,7 @@ MUTANTS = (
     mutant("what was restored is moved again", "judgement", "        if not self.catalog.cases.put_back(os.fsencode(place.root), file.path, content.sha256):", "        if True:", ACCUSED, f"{PIPELINE}a_copy_is_moved_unless_it_stood_there_or_was_put_back"),
     mutant("moved before the verdict is on record", "judgement", "            self.commit()\n            why = self._move", "            why = self._move", LOGGED, f"{PIPELINE}a_verdict_is_on_record_before_the_file_is_moved"),
     mutant("a fault switches nothing off", "judgement", "            self._latch(file.root_id, str(error))\n", "", LOST, f"{PIPELINE}a_fault_of_the_storage_switches_moving_off"),
+    mutant("the brake stops nothing", "judgement", "        if why:\n            self._latch(root_id, why)\n", "", ACCUSED, f"{PIPELINE}too_many_moves_switch_moving_off"),
     mutant("the slower one is the copy", "judgement", "self.index, but=younger)", "self.index)", "who was there first is the original", f"{PIPELINE}who_comes_first_is_the_original_though_it_is_slow_to_read"),
     mutant("originals are not looked at", "originals", "            if there is None or not there.same_bytes_as(original.identity):", "            if there is None:", LIVING, f"{PIPELINE}what_is_no_longer_there_is_nobodys_original"),
     mutant("dismissals are forgotten", "originals", "        if self._catalog.cases.dismissed(newcomer_content.sha256, content.sha256):", "        if False:", ACCUSED, f"{PIPELINE}a_dismissed_content_is_no_copy_of_a_copy_either"),
