@@ -40,6 +40,7 @@ _PR_CAPBSET_READ, _PR_CAPBSET_DROP = 23, 24
 _CAPABILITY_VERSION = 0x20080522
 _CAP_DAC_READ_SEARCH = 2
 _MAX_OPEN_FILES = 64
+_CPU_SLACK_S = 2
 _KILLED_BY_OTHERS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # the first also for want of memory
 _UP = "up"
 _START_S = 30.0  # a process that is not up by then will not be
@@ -301,7 +302,9 @@ class Workers:
     def _start(self) -> tuple[BaseProcess, Connection]:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
-            target=_serve, args=(theirs, self._limits.decode_memory_mb, os.getpid()), daemon=True
+            target=_serve,
+            args=(theirs, self._limits.decode_memory_mb, self._limits.decode_seconds, os.getpid()),
+            daemon=True,
         )
         process.start()
         theirs.close()
@@ -349,7 +352,7 @@ def _open(place: Place) -> int:
         os.close(root_fd)
 
 
-def _serve(connection: Connection, memory_mb: int, parent_pid: int) -> None:
+def _serve(connection: Connection, memory_mb: int, task_s: int, parent_pid: int) -> None:
     """The process: answers tasks until the pipe closes."""
     _drop_rights(memory_mb, parent_pid)
     connection.send(_UP)
@@ -358,6 +361,7 @@ def _serve(connection: Connection, memory_mb: int, parent_pid: int) -> None:
             task = connection.recv()
         except EOFError:
             return
+        _limit_cpu(task_s)
         try:
             answer = task()
         except (Vanished, RootAway, Changing, OutOfTime, UnreadableError, OSError) as error:
@@ -385,6 +389,13 @@ def _drop_rights(memory_mb: int, parent_pid: int) -> None:
     ):
         resource.setrlimit(what, (most, most))
     _keep_one_capability(libc)
+
+
+def _limit_cpu(task_s: int) -> None:
+    """Let the kernel end a task that computes for longer than the daemon waits, also while the daemon is stopped."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    most_s = int(used.ru_utime + used.ru_stime) + task_s * len(os.sched_getaffinity(0)) + _CPU_SLACK_S
+    resource.setrlimit(resource.RLIMIT_CPU, (most_s, resource.RLIM_INFINITY))
 
 
 def _keep_one_capability(libc: ctypes.CDLL) -> None:
