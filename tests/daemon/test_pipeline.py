@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from paint import paint
 
-from twinwatch import judgement, removal
 from twinwatch import pipeline as module
+from twinwatch import removal
 from twinwatch.brake import Brake
 from twinwatch.bundle import Bundle, load_bundle
 from twinwatch.catalog import Catalog, File, Root
@@ -361,48 +361,6 @@ def test_too_many_moves_switch_moving_off(bench: Bench) -> None:
 
 
 # What is a copy
-
-
-@pytest.mark.parametrize("noticed", [False, True], ids=["before its next try", "after it"])
-def test_a_copy_that_is_renamed_while_it_is_judged_is_found(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, noticed: bool
-) -> None:
-    if not noticed:
-        monkeypatch.setattr(module, "RETRY_S", 1.0)
-    bench.quarantine()
-    bench.put("original.png", data(1))
-    bench.settle()
-    before, after = bench.share / "before.png", bench.share / "after.png"
-    move = removal.move
-
-    def rename_first(*arguments: Any) -> Any:
-        if before.exists():
-            before.rename(after)
-        return move(*arguments)
-
-    monkeypatch.setattr(judgement, "move", rename_first)
-    bench.put("before.png", data(1))
-    bench.until(after.exists)
-    if noticed:
-        bench.settle()
-    bench.put("after.png")
-    bench.settle()
-    assert bench.states() == {"original.png": "kept"}
-    moved = [record for record in Quarantine(bench.share).records() if record.state == "quarantined"]
-    assert [record.path for record in moved] == [b"after.png"]
-
-
-@pytest.mark.parametrize("copy", ["exact", "near"])
-def test_a_copy_that_comes_while_its_original_is_renamed_is_found(bench: Bench, copy: str) -> None:
-    bench.put("before.png", data(1))
-    bench.settle()
-    (bench.share / "before.png").rename(bench.share / "after.png")
-    bench.put("copy.png", data(1, 320 if copy == "exact" else 240))
-    bench.put("stranger.png", data(2))
-    bench.settle()
-    bench.put("after.png")
-    bench.settle()
-    assert bench.states() == {"after.png": "kept", "copy.png": "duplicate", "stranger.png": "kept"}
 
 
 def test_what_is_no_longer_there_is_nobodys_original(bench: Bench) -> None:
