@@ -339,7 +339,8 @@ class Judge:
 
     def _read_index(self) -> Index:
         index = Index(self._bundle.centroids)
-        for key, vector in self.catalog.living_embeddings(self._bundle.id):
+        keys, vectors = self.catalog.living_embeddings(self._bundle.id, self._bundle.manifest.embedding_dim)
+        for key, vector in zip(keys.tolist(), vectors, strict=True):
             index.add(key, vector)
         return index
 

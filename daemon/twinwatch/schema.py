@@ -23,6 +23,11 @@ _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _CHANGED = (sqlite3.SQLITE_ERROR, 0)
 _STORAGE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
+# Queries have to say these in the same words, or SQLite does not see that an index of such files serves them.
+PRESENT = "state NOT IN ('gone', 'quarantined')"
+FOUND = "queue = 'found'"
+WAITING = "queue = 'waiting'"
+
 metadata = sa.MetaData()
 
 # Paths are bytes: a Linux name need not be text. Times end in _ns where they are numbers, RFC 3339 where they are text.
@@ -89,7 +94,7 @@ files = sa.Table(
         "folder",
         "name",
         unique=True,
-        sqlite_where=sa.text("state NOT IN ('gone', 'quarantined')"),
+        sqlite_where=sa.text(PRESENT),
     ),
     sa.Index(
         "files_queue",
@@ -97,8 +102,10 @@ files = sa.Table(
         "arrived_ns",
         "folder",
         "name",
-        sqlite_where=sa.text("queue = 'waiting'"),
+        sqlite_where=sa.text(WAITING),
     ),
+    sa.Index("files_found", "queue", sqlite_where=sa.text(FOUND)),
+    sa.Index("files_state", "state", "content_id"),
 )
 # state: pending, done, restoring, restored, dismissed, removed; event_at: when one of the last three happened; logged:
 # the last event of it that the duplicates log holds.
