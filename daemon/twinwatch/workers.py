@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -32,6 +32,7 @@ from twinwatch.reader import Identity, open_beneath, open_root, read_whole
 
 if TYPE_CHECKING:
     from twinwatch.config import Limits
+    from twinwatch.evidence.gallery import Gallery
     from twinwatch.evidence.view import View
     from twinwatch.verify import Evidence
 
@@ -156,6 +157,12 @@ class Align:
     def run(self) -> Proof | None:
         until_s = time.monotonic() + self.budget_s
         copy = self._load(self.copy)
+        try:
+            return self._find(copy, until_s)
+        finally:
+            copy.rest()
+
+    def _find(self, copy: View, until_s: float) -> Proof | None:
         found = self._first(range(len(self.originals)), copy, until_s)
         if found is None:
             return None
@@ -178,12 +185,13 @@ class Align:
             except (Vanished, Changing, UnreadableError):
                 continue  # it is no living original any more, so it is none to this copy
             evidence = compare(original, copy)
+            if original is not copy:
+                original.rest()
             if evidence.score >= self.level:
                 return Proof(number, evidence)
         return None
 
     def _load(self, nominee: Nominee) -> View:
-        from twinwatch.evidence.view import View
         from twinwatch.verify import EVIDENCE_SIDE
 
         file_fd = _open(nominee.place)
@@ -195,7 +203,15 @@ class Align:
             os.close(file_fd)
         if sha256 != nominee.sha256:
             raise Changing
-        return View(decode_fit(data, EVIDENCE_SIDE, self.max_megapixels).pixels)
+        return _gallery().view(sha256, lambda: decode_fit(data, EVIDENCE_SIDE, self.max_megapixels).pixels)
+
+
+@cache
+def _gallery() -> Gallery:
+    """That of this process."""
+    from twinwatch.evidence.gallery import Gallery
+
+    return Gallery()
 
 
 Result = TypeVar("Result", Inspection, Proof | None)
