@@ -2,7 +2,7 @@
 # make test   sets up and passes the tests
 # make training  adds what twinwatch-train needs
 # make prove  injects every fault in full counts, for two hours or so; writes the table to proofs.md, soak.svg beside it
-# make bench  times search and scan side by side with what one would use instead, and a picture and a pair
+# make bench  times search and scan side by side with what one would use instead, a drop, a picture and a pair
 # make lint   style, types and the direction of imports
 # sudo make install, sudo make uninstall: see systemd/install.mk
 
@@ -36,6 +36,7 @@ training: $(VENV)/.training
 bench: $(VENV)/.run
 	PYTHONPATH=examples $(BIN)/python benchmarks/search.py
 	PYTHONPATH=examples $(BIN)/python benchmarks/scan.py
+	PYTHONPATH=examples $(BIN)/python benchmarks/latency.py
 	PYTHONPATH=examples $(BIN)/python benchmarks/cost.py
 
 clean:

@@ -1,66 +1,177 @@
-"""`twinwatch scan` against imagehash's pHash on two processes, over one folder in one run; prints the ratio of times.
+"""`twinwatch scan` against what one would use instead, over the same folders in one run: times, their ratios, copies.
 
-pHash only computes its hashes here and compares none, so the ratio is in its favour. Needs `pip install ImageHash`.
+Each folder is laid out anew: its pictures, and an edited copy of some of them, by each edit of the catalogue in turn.
+Every contender is a program that starts from nothing; they take turns, so that what else the machine does hits all.
+The floor reads, hashes and decodes every picture and does nothing else. pHash runs in this Python; the others where
+they are installed: findimagedupes by the system, difPy and fastdup in the Python of --peers, as they need old
+libraries. Without a folder, 1,000 pictures of 768x576 and 100 of 12 megapixels are painted, which is the hard case:
+to the encoder painted pictures look alike, so that evidence has to tell nearly each one from twenty others.
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
+import json
+import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict, dataclass
+from itertools import combinations
 from pathlib import Path
 
+import contenders
+import numpy as np
 from paint import paint
 from PIL import Image
 
-try:
-    import imagehash
-except ImportError:
-    imagehash = None
+from twinwatch.decode import SUFFIXES
+from twinwatch.edits import EDITS, edit_file
+
+PAINTED = {"small": (1000, 768, 576, 88), "large": (100, 4000, 3000, 80)}  # how many, width, height, quality
+_PAINT_MOST = 1000  # pixels; wider pictures are painted so large and enlarged
+_EVERY = 20  # one picture in so many has a copy
+_OURS = "twinwatch"
+_OLD_S, _AGE_S = 1_000_000_000, 10
 
 
-def phash(path: Path) -> str:
-    with Image.open(path) as image:
-        return str(imagehash.phash(image))
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Seconds on the clock and of processors, and the pairs found: of a copy and its original, and of strangers."""
+
+    wall_s: float
+    cpu_s: float
+    copies: int
+    strangers: int
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, nargs="?", help="pictures; painted ones if not given")
-    parser.add_argument("--count", type=int, default=300, help="how many to paint")
+    parser.add_argument("folders", type=Path, nargs="*", help="pictures; painted ones if not given")
+    parser.add_argument("--repeat", type=int, default=3, help="how many turns each contender has")
+    parser.add_argument("--against", default=",".join(contenders.CONTENDERS), help="only these, by name")
+    parser.add_argument("--peers", default=sys.executable, help="the Python that has difPy and fastdup")
+    parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = arguments.folder or Path(scratch)
-        if arguments.folder is None:
-            for number in range(arguments.count):
-                paint(number, 1024, 768).save(folder / f"{number}.jpg", quality=88)
-        paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
-        started_s = time.perf_counter()
-        command = [
-            sys.executable,
-            "-c",
-            "from twinwatch.cli import main; main()",
-            "scan",
-            str(folder),
-            "--format",
-            "csv",
-        ]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        ours_s = time.perf_counter() - started_s
-        print(f"twinwatch scan: {len(paths)} pictures in {ours_s:.2f} s")
-        if imagehash is None:
-            print("imagehash is not installed, so there is nothing to compare with: pip install ImageHash")
-            return
-        started_s = time.perf_counter()
-        with multiprocessing.get_context("spawn").Pool(2) as pool:
-            pool.map(phash, paths, chunksize=16)
-        theirs_s = time.perf_counter() - started_s
+    names = [_OURS, *arguments.against.split(",")]
+    results: dict[str, object] = {}
+    with tempfile.TemporaryDirectory(prefix="twinwatch-scan-") as scratch:
+        folders = arguments.folders or [painted(Path(scratch, title), *PAINTED[title]) for title in PAINTED]
+        for number, folder in enumerate(folders):
+            laid = Path(scratch, f"laid-{number}")
+            pictures, copies = lay_out(laid, folder)
+            print(f"{folder.name}: {pictures + copies} files, {copies} of them edited copies of others", flush=True)
+            results[folder.name] = compare(laid, names, arguments.peers, arguments.repeat)
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+
+
+def painted(folder: Path, count: int, width: int, height: int, quality: int) -> Path:
+    folder.mkdir()
+    for number in range(count):
+        photo(number, width, height).save(folder / f"{number:04}.jpg", quality=quality)
+    return folder
+
+
+def photo(seed: int, width: int, height: int) -> Image.Image:
+    """A painted picture with the grain of a sensor, which a JPEG spends most of its bytes on."""
+    part = max(1, -(-width // _PAINT_MOST))
+    large = paint(seed, width // part, height // part).resize((width, height), Image.Resampling.BICUBIC)
+    pixels = np.asarray(large, np.int16)  # [H, W, 3]
+    grain = np.random.default_rng(seed).normal(0, 6, (256, 256, 1)).astype(np.int16)
+    tiled = np.tile(grain, (height // 256 + 1, width // 256 + 1, 1))[:height, :width]  # [H, W, 1]
+    return Image.fromarray(np.clip(pixels + tiled, 0, 255).astype(np.uint8))
+
+
+def lay_out(folder: Path, source: Path) -> tuple[int, int]:
+    """Originals are called `N.ext`, their copies, which are younger, `N--edit.jpg`. Return how many there are."""
+    folder.mkdir()
+    paths = sorted(path for path in source.rglob("*") if path.suffix.lower().removeprefix(".") in SUFFIXES)
+    written = []
+    for number, path in enumerate(paths):
+        written.append(folder / f"{number:05}{path.suffix.lower()}")
+        written[-1].write_bytes(path.read_bytes())
+    for turn, number in enumerate(range(0, len(paths), _EVERY)):
+        edit = list(EDITS)[turn % len(EDITS)]
+        written.append(folder / f"{number:05}--{edit}.jpg")
+        save(edit, paths[number], written[-1])
+    for age, path in enumerate(written):
+        os.utime(path, (_OLD_S + age * _AGE_S,) * 2)
+    return len(paths), len(written) - len(paths)
+
+
+def save(edit: str, source: Path, target: Path) -> None:
+    Image.fromarray(edit_file(source, edit)).save(target, quality=90)
+
+
+def compare(folder: Path, names: list[str], peers: str, repeat: int) -> dict[str, object]:
+    runs: dict[str, list[Run]] = {}
+    missing: dict[str, str] = {}
+    for _ in range(repeat):
+        for name in names:
+            if name not in missing:
+                try:
+                    runs.setdefault(name, []).append(run(name, folder, peers))
+                except (OSError, subprocess.CalledProcessError) as error:
+                    missing[name] = str(error)
+    table = {name: median(each) for name, each in runs.items() if name not in missing}
+    ours = table[_OURS]
+    print(f"{'':16}{'seconds':>9}{'CPU':>9}{'its time / ours':>17}{'CPU':>7}{'copies':>8}{'strangers':>11}")
+    for name, each in table.items():
         print(
-            f"imagehash pHash, two processes: {theirs_s:.2f} s; twinwatch has {theirs_s / ours_s:.2f} times its speed"
+            f"{name:16}{each.wall_s:9.2f}{each.cpu_s:9.2f}{each.wall_s / ours.wall_s:17.2f}"
+            f"{each.cpu_s / ours.cpu_s:7.2f}{each.copies:8}{each.strangers:11}",
+            flush=True,
         )
+    for name, why in missing.items():
+        print(f"{name:16} does not run here: {why}", flush=True)
+    ratios = {name: {"wall": each.wall_s / ours.wall_s, "cpu": each.cpu_s / ours.cpu_s} for name, each in table.items()}
+    return {
+        "runs": {name: [asdict(each) for each in turns] for name, turns in runs.items()},
+        "ratios": ratios,
+        "missing": missing,
+    }
+
+
+def run(name: str, folder: Path, peers: str) -> Run:
+    """Raises OSError, CalledProcessError."""
+    if name == _OURS:
+        command = [sys.executable, "-m", "twinwatch", "scan", str(folder), "--format", "jsonl"]
+    else:
+        python = peers if name in ("difpy", "fastdup") else sys.executable
+        command = [python, contenders.__file__, name, str(folder)]
+    with tempfile.TemporaryFile("w+") as answer, tempfile.TemporaryFile("w+") as messages:
+        started_s = time.perf_counter()
+        process = subprocess.Popen(command, stdout=answer, stderr=messages, cwd=folder.parent)
+        _, status, usage = os.wait4(process.pid, 0)
+        wall_s = time.perf_counter() - started_s
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            messages.seek(0)
+            last = (messages.read().strip().splitlines() or ["no message"])[-1]
+            raise OSError(f"exit code {process.returncode}: {last}")
+        answer.seek(0)
+        pairs = {pair for line in answer for pair in named(json.loads(line))}
+    right = {pair for pair in pairs if len({Path(each).stem.split("--")[0] for each in pair}) == 1}
+    return Run(wall_s, usage.ru_utime + usage.ru_stime, len(right), len(pairs - right))
+
+
+def named(found: list[str] | dict[str, str]) -> list[frozenset[str]]:
+    """The pairs of names in a group, or in a line of twinwatch's."""
+    names = [Path(found["path"]).name, Path(found["duplicate_of"]).name] if isinstance(found, dict) else found
+    return [frozenset(pair) for pair in combinations(dict.fromkeys(names), 2)]
+
+
+def median(runs: list[Run]) -> Run:
+    last = runs[-1]
+    return Run(
+        statistics.median(each.wall_s for each in runs),
+        statistics.median(each.cpu_s for each in runs),
+        last.copies,
+        last.strangers,
+    )
 
 
 if __name__ == "__main__":

@@ -261,7 +261,7 @@ def _compare(pair: tuple[int, int]) -> float:
 
 
 def _view(data: bytes) -> View:
-    return View(decode_fit(data, EVIDENCE_SIDE, MAX_MEGAPIXELS).pixels)
+    return View.of(decode_fit(data, EVIDENCE_SIDE, MAX_MEGAPIXELS).pixels)
 
 
 def _read(files: Sequence[Path], size: tuple[int, int], progress: Progress) -> tuple[list[Path], NDArray[np.uint8]]:

@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
+from twinwatch import statements
 from twinwatch.schema import dismissals, files, verdicts
 
 _QUARANTINED = (verdicts.c.state == "done", verdicts.c.action == "quarantined")
@@ -119,13 +120,8 @@ class Cases:
 
     def put_back(self, root: bytes, path: bytes, sha256: str) -> bool:
         """True if a person restored, or is just restoring, these bytes to this path: they are not judged again."""
-        query = sa.select(verdicts.c.id).where(
-            verdicts.c.root == root,
-            verdicts.c.sha256 == sha256,
-            verdicts.c.state.in_(("restoring", "restored")),
-            (verdicts.c.path == path) | (verdicts.c.restored_to == path),
-        )
-        return self._connection.scalar(query.limit(1)) is not None
+        values = {"root": root, "path": path, "sha256": sha256}
+        return self._connection.scalar(statements.PUT_BACK, values) is not None
 
     def dismiss(self, sha256: str, other: str, time: str) -> None:
         """Remember that two contents are no duplicates of each other."""
@@ -134,8 +130,7 @@ class Cases:
 
     def dismissed(self, sha256: str, other: str) -> bool:
         one, two = sorted((sha256, other))
-        query = sa.select(dismissals.c.time).where(dismissals.c.one == one, dismissals.c.other == two)
-        return self._connection.scalar(query) is not None
+        return self._connection.scalar(statements.DISMISSED, {"one": one, "other": two}) is not None
 
     def dismissals(self) -> list[tuple[str, str, str]]:
         """Return (sha256, other sha256, time) of everything that was dismissed."""

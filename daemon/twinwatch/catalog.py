@@ -1,4 +1,4 @@
-"""What is known about every file: SQLite through SQLAlchemy Core. All SQL lives here, in `cases` and in `schema`.
+"""What is known about every file: SQLite through SQLAlchemy Core. SQL is here, in `cases`, `statements` and `schema`.
 
 It can be rebuilt from the folders and the quarantine's own records, except what people dismissed. A Catalog belongs to
 the thread that opened it; writes are gathered until `commit`, which is short, so that the others never wait long.
@@ -15,17 +15,16 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
-from sqlalchemy.dialects.sqlite import insert
 
+from twinwatch import statements
 from twinwatch.cases import Cases
 from twinwatch.errors import CatalogError
 from twinwatch.reader import Facts, Identity
 from twinwatch.records import split
 from twinwatch.schema import FOUND, PRESENT, WAITING, connect, contents, embeddings, files, roots
 
-_AWAY = ("gone", "quarantined")
 _ORIGINALS = ("kept", "duplicate", "restored")
-_STATES = (*_AWAY, *_ORIGINALS, "new", "link", "unreadable")
+_STATES = ("gone", "quarantined", *_ORIGINALS, "new", "link", "unreadable")
 
 _PRESENT = sa.text(PRESENT)
 _FACTS = tuple(files.c[name] for name in Identity.__slots__)
@@ -185,45 +184,25 @@ class Catalog:
     def file_at(self, root_id: int, path: bytes) -> File | None:
         """Return the file known at `path`."""
         folder, name = split(path)
-        row = self._connection.execute(
-            sa.select(files).where(
-                files.c.root_id == root_id,
-                files.c.folder == folder,
-                files.c.name == name,
-                _PRESENT,
-            )
-        ).first()
+        there = {"root_id": root_id, "folder": folder, "name": name}
+        row = self._connection.execute(statements.FILE_AT, there).first()
         return None if row is None else _file(row)
 
     def file(self, file_id: int) -> File | None:
-        row = self._connection.execute(sa.select(files).where(files.c.id == file_id)).first()
+        row = self._connection.execute(statements.FILE, {"the_id": file_id}).first()
         return None if row is None else _file(row)
 
     def same_inode(self, file: File, identity: Identity) -> list[File]:
         """Return the other files that were last seen as this inode, also those that are gone by now."""
-        rows = self._connection.execute(
-            sa.select(files).where(
-                files.c.inode == _signed(identity.inode),
-                files.c.device == _signed(identity.device),
-                files.c.id != file.id,
-                files.c.state != "quarantined",
-            )
-        )
-        return [_file(row) for row in rows]
+        inode = {"inode": _signed(identity.inode), "device": _signed(identity.device), "but": file.id}
+        return [_file(row) for row in self._connection.execute(statements.SAME_INODE, inode)]
 
     def enqueue(self, root_id: int, path: bytes, seen: Identity, standing: bool, arrived_ns: int, queue: str) -> None:
         """Put a new or changed file in the queue: `waiting`, or `found` until `release_found`."""
         folder, name = split(path)
+        new = {"root_id": root_id, "folder": folder, "name": name, "state": "new", "standing": standing}
         queued = {"queue": queue, "arrived_ns": arrived_ns, **_identity_values(seen)}
-        statement = insert(files).values(
-            root_id=root_id, folder=folder, name=name, state="new", standing=standing, **queued
-        )
-        # One statement, as events and a scan may name the same new file at the same time, each in a thread of its own.
-        self._connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=["root_id", "folder", "name"], index_where=_PRESENT, set_=queued
-            )
-        )
+        self._connection.execute(statements.ENQUEUE, new | queued)
 
     def release_found(self) -> None:
         """Let what the first scan found be judged."""
@@ -265,7 +244,7 @@ class Catalog:
 
     def set_file(self, file_id: int, **values: Any) -> None:
         """Set columns of a file, such as `state`, `queue`, `content_id`."""
-        self._connection.execute(sa.update(files).where(files.c.id == file_id).values(**values))
+        self._connection.execute(statements.SET_FILE, {"the_id": file_id, **values})
 
     def place_file(self, file_id: int, root_id: int, path: bytes, identity: Identity, **values: Any) -> None:
         """Put a file at a path, whatever was known there before."""
@@ -283,17 +262,8 @@ class Catalog:
 
     def originals(self, content_id: int, but: int) -> list[File]:
         """Return the files that hold a content and can be an original: never flagged ones first, then the oldest."""
-        query = (
-            sa.select(files)
-            .where(
-                files.c.content_id == content_id,
-                files.c.state.in_(_ORIGINALS),
-                files.c.queue.is_(None),
-                files.c.id != but,
-            )
-            .order_by(files.c.state == "duplicate", files.c.kept_ns, files.c.id)
-        )
-        return [_file(row) for row in self._connection.execute(query)]
+        which = {"content_id": content_id, "states": _ORIGINALS, "but": but}
+        return [_file(row) for row in self._connection.execute(statements.HOLDERS, which)]
 
     def has_living(self, content_id: int) -> bool:
         """True while a file that can be an original holds this content."""
@@ -343,13 +313,11 @@ class Catalog:
     # Contents
 
     def content(self, content_id: int) -> Content | None:
-        return self._content(contents.c.id == content_id)
+        row = self._connection.execute(statements.CONTENT, {"the_id": content_id}).first()
+        return None if row is None else Content(*row)
 
     def content_of(self, sha256: str) -> Content | None:
-        return self._content(contents.c.sha256 == sha256)
-
-    def _content(self, which: sa.ColumnElement[bool]) -> Content | None:
-        row = self._connection.execute(sa.select(contents).where(which)).first()
+        row = self._connection.execute(statements.CONTENT_OF, {"sha256": sha256}).first()
         return None if row is None else Content(*row)
 
     def known_sha256(self, size_bytes: int, bundle_id: str) -> frozenset[str]:
@@ -357,30 +325,20 @@ class Catalog:
 
         Where they are so many that handing them out would cost more than decoding, there are none.
         """
-        query = (
-            sa.select(contents.c.sha256)
-            .outerjoin(embeddings, (embeddings.c.content_id == contents.c.id) & (embeddings.c.bundle_id == bundle_id))
-            .where(
-                contents.c.size_bytes == size_bytes,
-                contents.c.reason.is_not(None) | embeddings.c.content_id.is_not(None),
-            )
-            .limit(_MOST_KNOWN + 1)
-        )
-        found = frozenset(self._connection.scalars(query))
+        which = {"size_bytes": size_bytes, "bundle_id": bundle_id, "most": _MOST_KNOWN + 1}
+        found = frozenset(self._connection.scalars(statements.KNOWN_SHA256, which))
         return found if len(found) <= _MOST_KNOWN else frozenset()
 
     def add_content(self, content: Content) -> Content:
         """Remember a content, replacing what was known of these bytes; `id` is given by the catalogue."""
         values = {name: getattr(content, name) for name in Content.__slots__ if name != "id"}
-        statement = insert(contents).values(**values)
-        statement = statement.on_conflict_do_update(index_elements=["sha256"], set_=values)
-        content_id = self._connection.scalar(statement.returning(contents.c.id))
+        content_id = self._connection.scalar(statements.ADD_CONTENT, values)
         return replace(content, id=int(content_id or 0))
 
     def add_embedding(self, content_id: int, bundle_id: str, vector: NDArray[np.float32]) -> None:
         """Remember float32 [256] as what one bundle makes of a content."""
         values = {"content_id": content_id, "bundle_id": bundle_id, "vector": vector.astype("<f4").tobytes()}
-        self._connection.execute(insert(embeddings).values(**values).on_conflict_do_nothing())
+        self._connection.execute(statements.ADD_EMBEDDING, values)
 
     def embedding(self, content_id: int, bundle_id: str) -> NDArray[np.float32] | None:
         """Return float32 [256], or None where this bundle has not embedded the content."""

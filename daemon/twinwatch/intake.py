@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -16,7 +17,9 @@ from twinwatch.pipeline import Pipeline
 from twinwatch.reader import Identity, look
 from twinwatch.scanner import PRIVATE_FOLDER, Names
 from twinwatch.settle import Settler
-from twinwatch.watcher import Hints
+
+if TYPE_CHECKING:
+    from twinwatch.watcher import Hints
 
 _TICK_S = 0.2
 _FAR_NS = 86_400 * 10**9  # of a file server's clock, less is a difference to ours

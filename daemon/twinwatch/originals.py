@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import structlog
@@ -21,8 +22,10 @@ from twinwatch.errors import UnreadableError
 from twinwatch.ground import Ground
 from twinwatch.index import Index
 from twinwatch.policy import Kind
-from twinwatch.verify import Evidence
 from twinwatch.workers import Align, Changing, Nominee, OutOfTime, Place, Proof, Vanished, WorkerLost, Workers
+
+if TYPE_CHECKING:
+    from twinwatch.verify import Evidence
 
 NOMINEES = 20
 _COPIES = 5  # known copies that are nominated too: a folder may hold one picture in dozens of versions

@@ -9,10 +9,6 @@ import stat
 from pathlib import Path
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
-from alembic.util.exc import CommandError
 
 from twinwatch.errors import CatalogError, StorageError
 
@@ -27,6 +23,9 @@ _STORAGE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqli
 PRESENT = "state NOT IN ('gone', 'quarantined')"
 FOUND = "queue = 'found'"
 WAITING = "queue = 'waiting'"
+
+HEAD = "0003"
+"""The latest of the migrations."""
 
 metadata = sa.MetaData()
 
@@ -145,6 +144,10 @@ dismissals = sa.Table(
 )
 
 
+_VERSIONS = "alembic_version"
+_versions = sa.Table(_VERSIONS, sa.MetaData(), sa.Column("version_num", sa.String(32), primary_key=True))
+
+
 def connect(path: Path) -> sa.Connection:
     """Open, and where needed create or migrate, the database at `path`.
 
@@ -161,12 +164,12 @@ def connect(path: Path) -> sa.Connection:
         connection = engine.connect()
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
             connection.exec_driver_sql(f"PRAGMA {pragma}")
-        _migrate(connection)
+        _migrate(connection, path)
     except sa.exc.OperationalError as error:
         if _code(error) in _STORAGE or _is_full(path):
             raise _storage_error(path, error) from None
         raise _damaged(path, error.orig) from None
-    except (sa.exc.DatabaseError, CommandError, UnicodeDecodeError) as error:
+    except (sa.exc.DatabaseError, UnicodeDecodeError) as error:
         reason = error.orig if isinstance(error, sa.exc.DatabaseError) else error
         raise _damaged(path, reason) from None
 
@@ -208,13 +211,39 @@ def _is_full(path: Path) -> bool:
     return space.f_bavail * space.f_frsize < _NO_ROOM_BYTES
 
 
-def _migrate(connection: sa.Connection) -> None:
+def _migrate(connection: sa.Connection, path: Path) -> None:
+    """Make the tables, or bring earlier ones up to date. Raises CatalogError where the version is not known."""
+    if _version(connection) != HEAD and not _made(connection):
+        _upgrade(connection, path)
+    connection.commit()
+
+
+def _version(connection: sa.Connection) -> str | None:
+    known = sa.inspect(connection).has_table(_VERSIONS)
+    return connection.scalar(sa.select(_versions.c.version_num)) if known else None
+
+
+def _made(connection: sa.Connection) -> bool:
+    """Make the tables of an empty database, all or none; False where there are some."""
+    connection.exec_driver_sql("BEGIN IMMEDIATE")  # which Python leaves out before it makes a table
+    empty = not sa.inspect(connection).get_table_names()
+    if empty:
+        _versions.create(connection)
+        connection.execute(sa.insert(_versions).values(version_num=HEAD))
+        metadata.create_all(connection)
+    connection.commit()
+    return empty
+
+
+def _upgrade(connection: sa.Connection, path: Path) -> None:
+    from alembic import command  # which takes long to load, and is needed once
+    from alembic.config import Config
+    from alembic.util.exc import CommandError
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-    head = ScriptDirectory.from_config(config).get_current_head()
-    has_version = sa.inspect(connection).has_table("alembic_version")
-    version = sa.text("SELECT version_num FROM alembic_version")
-    if not has_version or connection.scalar(version) != head:
-        config.attributes["connection"] = connection
+    config.attributes["connection"] = connection
+    try:
         command.upgrade(config, "head")
-    connection.commit()
+    except CommandError as error:
+        raise _damaged(path, error) from None

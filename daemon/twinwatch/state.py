@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Gauge, generate_latest
-
 from twinwatch.errors import ConfigError, StateHeldError
 from twinwatch.mounts import mount_of
 from twinwatch.phrases import user_name
@@ -77,6 +75,8 @@ class StateFolder:
 
     def write_status(self, status: dict[str, Any], metrics: dict[str, float]) -> None:
         """Leave the status for `twinwatch status`, and metrics for a node exporter's textfile collector."""
+        from prometheus_client import CollectorRegistry, Gauge, generate_latest  # an HTTP server and all
+
         self._leave("status.json", json.dumps(status).encode())
         registry = CollectorRegistry()
         for name, value in metrics.items():

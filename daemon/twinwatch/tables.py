@@ -7,19 +7,20 @@ import io
 import json
 import os
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from twinwatch.calibration import Calibration
 from twinwatch.cases import Case
 from twinwatch.catalog import Refused
-from twinwatch.checks import Check
 from twinwatch.duplog import entry_of, path_fields
-from twinwatch.edits import EDITS, HARD_EDITS
 from twinwatch.phrases import counted, printable, show_path
+
+if TYPE_CHECKING:
+    from twinwatch.calibration import Calibration
+    from twinwatch.checks import Check
 
 Format = Literal["table", "jsonl", "csv"]
 
@@ -131,6 +132,8 @@ def check_table(found: Iterable[Check]) -> Table:
 
 def calibration_table(calibration: Calibration) -> Table:
     """Recall by edit in percent: nominated by distance, found with evidence, and its bounds; means at the end."""
+    from twinwatch.edits import EDITS, HARD_EDITS  # and all that draws
+
     table = Table(box=None, pad_edge=False)
     table.add_column("edit")
     for heading in ("nominated %", "found %", "95% bounds"):

@@ -68,4 +68,4 @@ def _on_a_page(pair: Pair) -> bool:
 
 
 def _view(given: View | Pixels) -> View:
-    return given if isinstance(given, View) else View(given)
+    return given if isinstance(given, View) else View.of(given)

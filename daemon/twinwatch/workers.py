@@ -3,6 +3,8 @@
 Each slot of the pool is a thread that owns one spawned process and hands it a task at a time. A process that dies or
 outlasts its time is replaced; the task is tried once more alone in a fresh one. What that dies of by itself is the
 task's fault; one that was killed, or never came up, says nothing about the task.
+
+The processes import this module, so what only some of them need, or only the daemon, is imported late.
 """
 
 from __future__ import annotations
@@ -18,21 +20,21 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache, partial
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-import structlog
-from numpy.typing import NDArray
-
-from twinwatch.config import Limits
 from twinwatch.decode import Picture, decode_exact, decode_fit
 from twinwatch.errors import UnreadableError, WorkersError
-from twinwatch.evidence.view import View
 from twinwatch.reader import Identity, open_beneath, open_root, read_whole
-from twinwatch.verify import EVIDENCE_SIDE, Evidence, compare
+
+if TYPE_CHECKING:
+    from twinwatch.config import Limits
+    from twinwatch.evidence.gallery import Gallery
+    from twinwatch.evidence.view import View
+    from twinwatch.verify import Evidence
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
@@ -155,7 +157,13 @@ class Align:
 
     def run(self) -> Proof | None:
         until_s = time.monotonic() + self.budget_s
-        copy = View(self._load(self.copy))
+        copy = self._load(self.copy)
+        try:
+            return self._find(copy, until_s)
+        finally:
+            copy.rest()
+
+    def _find(self, copy: View, until_s: float) -> Proof | None:
         found = self._first(range(len(self.originals)), copy, until_s)
         if found is None:
             return None
@@ -168,19 +176,25 @@ class Align:
             return found
 
     def _first(self, numbers: Sequence[int], copy: View, until_s: float) -> Proof | None:
+        from twinwatch.verify import compare
+
         for number in numbers:
             if number and time.monotonic() > until_s:
                 raise OutOfTime(f"only {number} of {len(self.originals)} pictures near it were compared in time")
             try:
-                pixels = self._load(self.originals[number])
+                original = self._load(self.originals[number])
             except (Vanished, Changing, UnreadableError):
                 continue  # it is no living original any more, so it is none to this copy
-            evidence = compare(pixels, copy)
+            evidence = compare(original, copy)
+            if original is not copy:
+                original.rest()
             if evidence.score >= self.level:
                 return Proof(number, evidence)
         return None
 
-    def _load(self, nominee: Nominee) -> NDArray[np.uint8]:
+    def _load(self, nominee: Nominee) -> View:
+        from twinwatch.verify import EVIDENCE_SIDE
+
         file_fd = _open(nominee.place)
         try:
             data, sha256 = read_whole(file_fd, self.max_bytes)
@@ -190,12 +204,18 @@ class Align:
             os.close(file_fd)
         if sha256 != nominee.sha256:
             raise Changing
-        return decode_fit(data, EVIDENCE_SIDE, self.max_megapixels).pixels
+        return _gallery().view(sha256, lambda: decode_fit(data, EVIDENCE_SIDE, self.max_megapixels).pixels)
+
+
+@cache
+def _gallery() -> Gallery:
+    """That of this process."""
+    from twinwatch.evidence.gallery import Gallery
+
+    return Gallery()
 
 
 Result = TypeVar("Result", Inspection, Proof | None)
-
-_log = structlog.get_logger("twinwatch")
 
 
 class Workers:
@@ -208,7 +228,9 @@ class Workers:
         self._context = multiprocessing.get_context("spawn")
         self._threads = ThreadPoolExecutor(limits.worker_count, thread_name_prefix="worker-slot")
         # Evidence has a slot of its own: the committing thread waits for it while the others decode ahead.
-        self._evidence = ThreadPoolExecutor(1, thread_name_prefix="evidence-slot")
+        self._evidence = ThreadPoolExecutor(1, "evidence-slot", partial(setattr, self._slot, "compares", True))
+        # The processes are as many as the cores; threads of BLAS beside them would spin while they wait for a core.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         self._closing = threading.Event()
         self._failed_starts = 0  # in a row
         self.lost = 0
@@ -294,16 +316,17 @@ class Workers:
             process.join(1)
             self._drop(process)
             self._failed_starts += 1
-            _log.warning("a decoder process did not start", exit_code=process.exitcode)
+            _tell_of_no_start(process.exitcode)
             raise WorkerKilled(f"no decoder process started (exit code {process.exitcode})")
         self._failed_starts = 0
         return process, connection
 
     def _start(self) -> tuple[BaseProcess, Connection]:
         ours, theirs = self._context.Pipe()
+        compares = getattr(self._slot, "compares", False)
         process = self._context.Process(
             target=_serve,
-            args=(theirs, self._limits.decode_memory_mb, self._limits.decode_seconds, os.getpid()),
+            args=(theirs, self._limits.decode_memory_mb, self._limits.decode_seconds, os.getpid(), compares),
             daemon=True,
         )
         process.start()
@@ -352,8 +375,20 @@ def _open(place: Place) -> int:
         os.close(root_fd)
 
 
-def _serve(connection: Connection, memory_mb: int, task_s: int, parent_pid: int) -> None:
-    """The process: answers tasks until the pipe closes."""
+def _tell_of_no_start(exit_code: int | None) -> None:
+    import structlog
+
+    structlog.get_logger("twinwatch").warning("a decoder process did not start", exit_code=exit_code)
+
+
+def _serve(connection: Connection, memory_mb: int, task_s: int, parent_pid: int, compares: bool) -> None:
+    """The process: answers tasks until the pipe closes. One that compares loads what it needs before its limits."""
+    if compares:
+        import cv2
+
+        import twinwatch.verify  # noqa: F401
+
+        cv2.setNumThreads(1)
     _drop_rights(memory_mb, parent_pid)
     connection.send(_UP)
     while True:

@@ -62,8 +62,10 @@ def put(catalog: Catalog, root: Root, path: bytes, state: str = "kept", **values
 
 
 def test_the_migrations_make_the_schema(catalog: Catalog, tmp_path: Path) -> None:
-    engine = sa.create_engine(f"sqlite:///{tmp_path / 'catalog.db'}")
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'migrated.db'}")
     with engine.connect() as connection:
+        _migrate(connection, "head")
+        assert connection.scalar(sa.text("SELECT version_num FROM alembic_version")) == schema.HEAD
         # Alembic cannot compare an index on an expression, so that one is compared as text.
         options = {"include_object": lambda _thing, name, *_: name not in ("files_queue", "alembic_version"),
                    "compare_type": True}  # fmt: skip
@@ -76,6 +78,18 @@ def test_the_migrations_make_the_schema(catalog: Catalog, tmp_path: Path) -> Non
         assert columns == _columns(connection)
     assert differences == []
     assert "files_queue" in migrated
+    assert catalog.check() == "ok"
+    with sa.create_engine(f"sqlite:///{tmp_path / 'catalog.db'}").connect() as connection:
+        assert migrated == _indexes(connection)
+        assert connection.scalar(sa.text("SELECT version_num FROM alembic_version")) == schema.HEAD
+
+
+def _migrate(connection: sa.Connection, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(schema.__file__).with_name("migrations")))
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+    connection.commit()
 
 
 def _indexes(connection: sa.Connection) -> dict[str, str]:
@@ -94,10 +108,7 @@ def _columns(connection: sa.Connection) -> dict[str, list[Any]]:
 def test_an_earlier_catalogue_is_migrated_and_its_dismissals_get_their_time(tmp_path: Path) -> None:
     path = tmp_path / "old.db"
     with sa.create_engine(f"sqlite:///{path}").connect() as connection:
-        config = Config()
-        config.set_main_option("script_location", str(Path(schema.__file__).with_name("migrations")))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
+        _migrate(connection, "0001")
         known = {name: value for name, value in asdict(CASE).items() if name != "event_at"}
         for case_id, state, sha256 in (("1", "dismissed", "aa"), ("2", "dismissed", "cc"), ("3", "done", "aa")):
             values = known | {"id": case_id, "state": state, "sha256": sha256}

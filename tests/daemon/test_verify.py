@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from twinwatch.evidence.gallery import Gallery
+from twinwatch.evidence.view import View
 from twinwatch.verify import compare
 
 Pixels = NDArray[np.uint8]
@@ -404,3 +407,27 @@ def test_the_pictures_are_not_written_to() -> None:
     compare(original, copy)
     assert np.array_equal(original, before[0])
     assert np.array_equal(copy, before[1])
+
+
+def test_a_picture_compared_before_is_decoded_again_only_where_need_be() -> None:
+    decoded: list[int] = []
+
+    def decode(seed: int) -> Pixels:
+        decoded.append(seed)
+        return photo(seed)
+
+    gallery = Gallery(most=2)
+    original = gallery.view("1", partial(decode, 1))
+    mirrored, blank = View.of(np.fliplr(photo(1))), View.of(np.full((240, 320, 3), 128, np.uint8))
+    first = compare(original, mirrored)
+    assert first.score > COPY
+    for other, expected, times in ((blank, 0.0, 0), (mirrored, first.score, 1)):
+        original.rest()
+        decoded.clear()
+        original = gallery.view("1", partial(decode, 1))
+        assert compare(original, other).score == expected
+        assert len(decoded) == times
+    for seed in (2, 3, 1):  # for the third the first had to go
+        decoded.clear()
+        gallery.view(str(seed), partial(decode, seed))
+        assert decoded == [seed]

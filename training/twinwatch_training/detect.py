@@ -132,4 +132,4 @@ def _copies(row: int) -> list[int]:
 
 
 def _view(data: bytes) -> View:
-    return View(decode_fit(data, EVIDENCE_SIDE, MAX_MEGAPIXELS).pixels)
+    return View.of(decode_fit(data, EVIDENCE_SIDE, MAX_MEGAPIXELS).pixels)

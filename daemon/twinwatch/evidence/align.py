@@ -7,15 +7,13 @@ from collections.abc import Iterator
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from twinwatch.evidence.features import match
 from twinwatch.evidence.placement import Matrix, Placement
 from twinwatch.evidence.shape import by_shape
 from twinwatch.evidence.text import reduction
-from twinwatch.evidence.view import Pixels, View
+from twinwatch.evidence.view import THUMB, View
 
-_THUMB = 32  # enough to tell the eight orientations apart, small enough to survive any blur
 _THUMB_LEVEL = 0.5  # a recompressed, blurred or captioned copy correlates above 0.7 in its true orientation
 _THUMB_TRIES = 2  # symmetric things look alike in several orientations; beyond two the features decide
 _MIN_INLIERS = 8  # six numbers fit any three matches; five more agreeing by chance is rare
@@ -45,8 +43,7 @@ def placements(original: View, copy: View, coarse_side: int, side: int) -> Itera
 def _whole(original: View, copy: View) -> Iterator[Placement]:
     """The eight orientations of the whole copy, stretched to the original, that look like it as thumbnails."""
     size, copy_size = original.size, copy.size
-    target = _standard(original.grey)
-    thumb = _standard(copy.grey)
+    target, thumb = original.thumb, copy.thumb
     found: list[tuple[float, int, Matrix]] = []
     for order, (turn, flip_x, flip_y) in enumerate(np.ndindex(2, 2, 2)):
         view = thumb.T if turn else thumb
@@ -63,14 +60,8 @@ def _whole(original: View, copy: View) -> Iterator[Placement]:
             yield placement
 
 
-def _standard(grey: Pixels) -> NDArray[np.float32]:
-    thumb = cv2.resize(grey, (_THUMB, _THUMB), interpolation=cv2.INTER_AREA).astype(np.float32)
-    thumb -= thumb.mean()
-    return np.asarray(thumb / max(float(thumb.std()), 1e-6), dtype=np.float32)
-
-
 def _by_features(original: View, copy: View, coarse_side: int, side: int) -> Iterator[Placement]:
-    if min(*original.size, *copy.size) < _THUMB:
+    if min(*original.size, *copy.size) < THUMB:
         return
     coarse = _fits(original, copy, coarse_side, _COARSE_INLIERS)
     yield from (placement for inliers, placement in coarse if inliers >= _PLENTY)
@@ -102,7 +93,7 @@ def _fits(original: View, copy: View, side: int, least: int) -> list[tuple[int, 
 
 def _plain(original: View, copy: View, side: int) -> Iterator[Placement]:
     """By shape, where one of the two is too plain for features to match."""
-    if min(*original.size, *copy.size) < _THUMB or min(len(each.features(side)) for each in (original, copy)) > _PLAIN:
+    if min(*original.size, *copy.size) < THUMB or min(len(each.features(side)) for each in (original, copy)) > _PLAIN:
         return
     placement = by_shape(original, copy)
     if placement is not None:

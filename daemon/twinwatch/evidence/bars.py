@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-_SIDE = 256  # pixels at which bars are looked for
 _NEAR = 20.0  # levels that a pixel of the bar may stray; JPEG at quality 10 stays within
 _DEPTH = (0.03, 0.25)  # of the side that a bar eats into
 _BAR, _BARE, _BEYOND = 0.35, 0.9, 0.7  # share of a row in the bar's colour: with text, without, and where the bar ends
@@ -27,13 +26,13 @@ class Bar:
     written: bool
 
 
-def find_bars(pixels: NDArray[np.uint8]) -> tuple[Bar, ...]:
-    """Return the bars of an RGB picture [H, W, 3], one an edge at most."""
-    height, width = pixels.shape[:2]
-    factor = min(1.0, _SIDE / max(height, width))
-    size = max(1, round(width * factor)), max(1, round(height * factor))
-    small = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+def find_bars(small: NDArray[np.uint8], size: tuple[int, int]) -> tuple[Bar, ...]:
+    """Return the bars of an RGB picture of a `size` (width, height), one an edge at most.
+
+    `small` [h, w, 3] is the picture at 256 pixels.
+    """
     found = []
+    scale = size[0] / small.shape[1], size[1] / small.shape[0]
     for turn in range(4):
         view = np.rot90(small, turn)
         bar = _upper_bar(view)
@@ -43,7 +42,7 @@ def find_bars(pixels: NDArray[np.uint8]) -> tuple[Bar, ...]:
             covered[:depth] = 1
             x, y, across, down = cv2.boundingRect(np.rot90(covered, -turn))
             corners = np.array([[x, y], [x + across, y], [x + across, y + down], [x, y + down]], np.float32)
-            found.append(Bar(corners * (width / size[0], height / size[1]), written))
+            found.append(Bar(corners * scale, written))
     return tuple(found)
 
 

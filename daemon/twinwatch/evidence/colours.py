@@ -68,7 +68,7 @@ class Colours:
 
 def lay_colours(windows: Windows, pair: Pair) -> Laid:
     """Lay the copy on the original in colour and find the rule that the windows which agree have in common."""
-    base, laid, _ = lay(windows.placement, pair.original.pixels, pair.copy.pixels, windows.grid)
+    base, laid, _ = lay(windows.placement, pair, windows.grid, colour=True)
     base, laid = evenly_sharp(base + 128, laid + 128, windows.blur)
     among = windows.both & (windows.likeness >= _SAME_SHAPE)
     if int(among.sum()) < _FEW_WINDOWS:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinwatch.evidence.placement import Placement
-from twinwatch.evidence.text import reduced, reduction, shrink
-from twinwatch.evidence.view import Pixels, View
+from twinwatch.evidence.text import reduced, reduction
+from twinwatch.evidence.view import View
 
 COPY = 0.6
 """The score from which a finding speaks for a copy."""
@@ -127,7 +127,7 @@ def correlate(placement: Placement, pair: Pair, grid: Grid, tone: Tone | None = 
 
     With a `tone`, both are first brought to one, so that what the brighter lost counts against neither.
     """
-    base, laid, inside = lay(placement, pair.original.grey, pair.copy.grey, grid)
+    base, laid, inside = lay(placement, pair, grid)
     bars = _bars(placement, pair, base, laid) if grid.bars else np.zeros_like(base)
     if tone is not None:
         base, laid = tone.even(base, laid)
@@ -229,13 +229,14 @@ def _moments(values: Floats, cell: int) -> tuple[Floats, Floats]:
     return mean, np.maximum(cells(values * values, cell) - mean * mean, 0)
 
 
-def lay(placement: Placement, plane: Pixels, copy_plane: Pixels, grid: Grid) -> tuple[Floats, Floats, Floats]:
-    """The original at a grid's size, the copy laid on it, and where the copy covers it: [h, w, ...], the last [h, w].
+def lay(placement: Placement, pair: Pair, grid: Grid, colour: bool = False) -> tuple[Floats, Floats, Floats]:
+    """The original at a grid's size, the copy laid on it, and where the copy covers it: [h, w], in colour [h, w, 3].
 
-    Levels are centred: -128..127.
+    Levels are centred: -128..127. The last is always [h, w].
     """
-    base = shrink(plane, grid.side, grid.strips)
-    factor = base.shape[1] / plane.shape[1], base.shape[0] / plane.shape[0]
+    base = pair.original.shrunk(grid.side, grid.strips, colour)
+    factor = base.shape[1] / pair.original.size[0], base.shape[0] / pair.original.size[1]
+    copy_plane = pair.copy.pixels if colour else pair.copy.grey
     # Reduced by area to the grain of the original first, since the warp itself would skip pixels.
     grain = float(np.sqrt(abs(np.linalg.det(placement.matrix[:2, :2])))) * factor[0]
     source = reduced(copy_plane, grain)

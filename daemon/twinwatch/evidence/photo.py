@@ -66,7 +66,7 @@ def judge_photo(placement: Placement, pair: Pair) -> Finding:
     share = _agreeing(windows)
     if share < _LEAST:
         return Finding(COPY * share / _SHARE, windows, windows.barred)
-    base, laid, _ = lay(windows.placement, pair.original.grey, pair.copy.grey, windows.grid)
+    base, laid, _ = lay(windows.placement, pair, windows.grid)
     tone = tone_of(windows, base, laid)
     if not _agrees_throughout(windows) and tone is not None and tone.clips(base, laid):
         toned = _finest(windows.placement, pair, tone)
@@ -96,7 +96,7 @@ def _laid_over(windows: Windows, different: Mask, pair: Pair) -> Mask | None:
 
 def _misfit(windows: Windows, pair: Pair) -> float:
     """Of pictures of which blur left little but colours: how far those differ, as a share of how much they vary."""
-    base, laid, inside = lay(windows.placement, pair.original.pixels, pair.copy.pixels, windows.grid)
+    base, laid, inside = lay(windows.placement, pair, windows.grid, colour=True)
     # What an editor's blur took from beyond the edge is not known.
     margin = 2 * math.ceil(_EDGE * abs(windows.blur)) + 1
     square = np.ones((margin, margin), np.uint8)

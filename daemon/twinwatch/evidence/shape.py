@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from twinwatch.evidence.placement import Matrix, Placement
-from twinwatch.evidence.text import reduced, reduction, shrink
+from twinwatch.evidence.text import reduced, reduction
 from twinwatch.evidence.view import View
 
 _COARSE, _CLOSE = 64, 128  # pixels at which the thing is looked for, and at which its place is corrected
@@ -24,7 +24,7 @@ def by_shape(original: View, copy: View) -> Placement | None:
 
     None where it looks like none.
     """
-    grey = shrink(original.grey, _COARSE).astype(np.float32)
+    grey = original.shrunk(_COARSE).astype(np.float32)
     best: tuple[float, Matrix] = (_LIKENESS, np.eye(3))
     for factor in _FACTORS:
         scale = factor * _COARSE / max(copy.size)  # from pixels of the copy to those of `grey`
@@ -58,7 +58,7 @@ def _turned(size: tuple[int, ...], turn: int, mirror: int) -> Matrix:
 
 def _closer(original: View, copy: View, placement: Placement) -> Placement:
     """Correct a placement to a fraction of a pixel (Evangelidis and Psarakis 2008), or return it as it is."""
-    grey, small = shrink(original.grey, _CLOSE), shrink(copy.grey, _CLOSE)
+    grey, small = original.shrunk(_CLOSE), copy.shrunk(_CLOSE)
     factor, copy_factor = (
         (picture.shape[1] / view.size[0], picture.shape[0] / view.size[1])
         for picture, view in ((grey, original), (small, copy))

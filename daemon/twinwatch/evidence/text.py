@@ -40,9 +40,12 @@ def reduced(picture: Grey, factor: float) -> Grey:
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def text_like(grey: Grey) -> bool:
-    """True where letters stand on one even ground and little else does: a document or a screenshot, not a drawing."""
-    coarse = _strokes(shrink(grey, 256), reach=15, step=20)
+def text_like(grey: Grey, small: Grey) -> bool:
+    """True where letters stand on one even ground and little else does: a document or a screenshot, not a drawing.
+
+    `small` is `grey` at 256 pixels.
+    """
+    coarse = _strokes(small, reach=15, step=20)
     # On dev, lines of text make up 0.46 and more of all strokes seen so coarsely, those of drawings at most 0.2.
     if coarse.low < 0.3:
         return False

@@ -1,0 +1,153 @@
+"""How long a real, idle daemon takes from a drop to its verdict, and how much memory it holds while it waits.
+
+The library stands in the folder before the daemon starts. Then edited copies are dropped one by one, and the time runs
+from the end of the write to the line in the duplicates log, less the settle time. The first drop also starts the
+processes that are not there yet, and is told by itself. Memory is what the daemon and its processes hold, each shared
+page counted once (PSS): before the first picture, and after the last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scan import photo
+
+from twinwatch.decode import SUFFIXES
+from twinwatch.edits import EDITS, edit_file
+
+_SIZE = (4000, 3000)
+_PATIENCE_S, _PAUSE_S, _START_S, _REST_S = 60.0, 0.002, 3.0, 0.3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, nargs="?", help="pictures; painted ones of 12 megapixels if not given")
+    parser.add_argument("--drops", type=int, default=100)
+    parser.add_argument("--library", type=int, default=20, help="how many pictures are there before")
+    parser.add_argument("--settle", type=float, default=0.5, help="settle_seconds")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="twinwatch-latency-") as scratch:
+        home = Path(scratch)
+        (home / "share").mkdir()
+        originals = library(home / "share", arguments.folder, arguments.library)
+        prepared = [copy(home, originals, number) for number in range(arguments.drops + 1)]
+        base_mb = memory_of_an_empty_one(home, arguments.settle)
+        process = start(home, home / "share", arguments.settle)
+        try:
+            wait_for_library(home, len(originals))
+            times_ms = [drop(home, data, number, arguments.settle) for number, data in enumerate(prepared)]
+            full_mb = memory_mb(process.pid)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait()
+    first, *later = times_ms
+    median, late = float(np.median(later)), float(np.quantile(later, 0.99))
+    print(f"{len(later)} drops to their verdicts, above the settle time: median {median:.0f} ms, 99% in {late:.0f} ms")
+    print(f"the first of all: {first:.0f} ms")
+    print(f"memory (PSS): {base_mb:.0f} MB on an empty folder, {full_mb:.0f} MB after {len(times_ms)} drops")
+    if arguments.json is not None:
+        values = {"ms": times_ms, "median_ms": median, "p99_ms": late, "base_mb": base_mb, "after_mb": full_mb}
+        arguments.json.write_text(json.dumps(values, indent=2) + "\n")
+
+
+def library(share: Path, source: Path | None, count: int) -> list[Path]:
+    if source is None:
+        for number in range(count):
+            photo(number, *_SIZE).save(share / f"{number:04}.jpg", quality=80)
+    else:
+        found = sorted(path for path in source.rglob("*") if path.suffix.lower().removeprefix(".") in SUFFIXES)
+        for number, path in enumerate(found[:count]):
+            (share / f"{number:04}{path.suffix.lower()}").write_bytes(path.read_bytes())
+    return sorted(share.iterdir())
+
+
+def copy(home: Path, originals: list[Path], number: int) -> bytes:
+    """An edited copy at the full size of its original, no two alike."""
+    original = originals[number % len(originals)]
+    edit = list(EDITS)[number % len(EDITS)]
+    with Image.open(original) as image:
+        size = image.size
+    edited = Image.fromarray(edit_file(original, edit))
+    scale = max(size) / max(edited.size)
+    target = home / "prepared.jpg"
+    enlarged = edited.resize((round(edited.width * scale), round(edited.height * scale)), Image.Resampling.BICUBIC)
+    enlarged.save(target, quality=80, comment=str(number))
+    return target.read_bytes()
+
+
+def memory_of_an_empty_one(home: Path, settle_s: float) -> float:
+    (home / "empty").mkdir()
+    process = start(home, home / "empty", settle_s)
+    try:
+        time.sleep(_START_S)
+        return memory_mb(process.pid)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+
+
+def start(home: Path, share: Path, settle_s: float) -> subprocess.Popen[bytes]:
+    """Return once it is up: its status is written then."""
+    state = home / f"state-{share.name}"
+    config = home / "config.yaml"
+    settings = {
+        "watch": [{"path": str(share)}],
+        "state_dir": str(state),
+        "duplicates_log": str(home / "duplicates.jsonl"),
+        "settle_seconds": settle_s,
+    }
+    config.write_text(json.dumps(settings))  # which is YAML too
+    command = [sys.executable, "-m", "twinwatch", "run", "-c", str(config)]
+    process = subprocess.Popen(command, cwd=home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until((state / "status.json").exists)
+    return process
+
+
+def wait_for_library(home: Path, count: int) -> None:
+    """Until every picture of it was judged, as the metrics have it."""
+    metrics = home / "state-share" / "metrics.prom"
+    wait_until(lambda: metrics.exists() and f"\ntwinwatch_files_kept {float(count)}\n" in metrics.read_text(), 0.2)
+
+
+def drop(home: Path, data: bytes, number: int, settle_s: float) -> float:
+    """Milliseconds from the end of the write to the line in the log, less the settle time."""
+    log = home / "duplicates.jsonl"
+    before = log.stat().st_size if log.exists() else 0
+    (home / "share" / f"drop-{number:04}.jpg").write_bytes(data)
+    started_s = time.perf_counter()
+    wait_until(lambda: log.exists() and log.stat().st_size > before)
+    took_s = time.perf_counter() - started_s - settle_s
+    time.sleep(_REST_S)
+    return 1000 * took_s
+
+
+def wait_until(what: Callable[[], bool], pause_s: float = _PAUSE_S) -> None:
+    until_s = time.monotonic() + _PATIENCE_S
+    while not what():
+        if time.monotonic() > until_s:
+            raise SystemExit(f"nothing came of it in {_PATIENCE_S:.0f} s")
+        time.sleep(pause_s)
+
+
+def memory_mb(pid: int) -> float:
+    """The proportional set size of a process and all that descend from it."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    own_kb = next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    children = {int(child) for thread in threads for child in (thread / "children").read_text().split()}
+    return own_kb / 1024 + sum(memory_mb(child) for child in children)
+
+
+if __name__ == "__main__":
+    main()
