@@ -338,11 +338,8 @@ class Judge:
         self._restless.append((self._grounds[file.root_id].path, file.path))
 
     def _read_index(self) -> Index:
-        index = Index(self._bundle.centroids)
         keys, vectors = self.catalog.living_embeddings(self._bundle.id, self._bundle.manifest.embedding_dim)
-        for key, vector in zip(keys.tolist(), vectors, strict=True):
-            index.add(key, vector)
-        return index
+        return Index.of(self._bundle.centroids, keys, vectors)
 
     def _join(self, content: Content, embedding: NDArray[np.float32] | None) -> None:
         if content.blank or content.reason is not None or content.id in self.index:

@@ -332,12 +332,11 @@ class Pipeline:
         """Start clustering anew beside this thread when the library has outgrown its clusters; take the result in."""
         if not self._swap.empty():
             fresh = self._swap.get()
-            keys, vectors = judge.index.vectors()
-            for key in set(fresh.keys()).difference(keys.tolist()):
+            before, now = fresh.keys(), judge.index.keys()
+            for key in np.setdiff1d(before, now).tolist():
                 fresh.remove(key)
-            for key, vector in zip(keys, vectors, strict=True):
-                if int(key) not in fresh:
-                    fresh.add(int(key), vector)
+            for key in np.setdiff1d(now, before).tolist():
+                fresh.add(key, judge.index.vector(key))
             judge.index = fresh
             self._reclustering = None
         elif self._reclustering is None and judge.index.outgrown():
