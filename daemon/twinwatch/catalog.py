@@ -275,6 +275,13 @@ class Catalog:
         links = (files.c.content_id == content_id) & (files.c.state == "link")
         self._connection.execute(sa.update(files).where(links).values(state="new", queue="waiting"))
 
+    def requeue_kept(self, content_ids: Iterable[int], since_ns: int, but: int) -> None:
+        """Let the files that were kept since then with one of these contents be judged again."""
+        late = (files.c.state == "kept") & files.c.queue.is_(None) & (files.c.kept_ns >= since_ns) & (files.c.id != but)
+        for content_id in content_ids:
+            again = late & (files.c.content_id == content_id)
+            self._connection.execute(sa.update(files).where(again).values(state="new", queue="waiting"))
+
     def counts(self) -> dict[str, int]:
         """Return the number of files by state; `waiting` counts the queue, and `quarantined` the verdicts.
 
