@@ -265,6 +265,11 @@ class Catalog:
         which = {"content_id": content_id, "states": _ORIGINALS, "but": but}
         return [_file(row) for row in self._connection.execute(statements.HOLDERS, which)]
 
+    def queued_holders(self, content_id: int) -> list[int]:
+        """Return the ids of files that held a content when they were judged, and are to be judged again."""
+        which = {"content_id": content_id, "states": _ORIGINALS}
+        return list(self._connection.scalars(statements.QUEUED_HOLDERS, which))
+
     def has_living(self, content_id: int) -> bool:
         """True while a file that can be an original holds this content."""
         query = sa.select(files.c.id).where(files.c.content_id == content_id, files.c.state.in_(_ORIGINALS)).limit(1)

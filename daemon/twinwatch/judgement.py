@@ -185,6 +185,9 @@ class Judge:
                 return True
             passed_over, absent = self._originals.younger, self._originals.absent
             verdict = None if original is None else self._weigh(current, content, original)
+        now = self.catalog.file(file.id)
+        if now is None or now.identity != seen.identity:
+            return True  # it was changed meanwhile, and waits to be judged as what it is now
         if original is not None and verdict is not None:
             return self._act(current, content, original, verdict, embedding)
         self.catalog.set_file(file.id, state="kept", queue=None)

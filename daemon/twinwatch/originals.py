@@ -55,7 +55,7 @@ class Originals:
     """Searches the catalogue and the index. `look_again` takes a root and a path in it that should settle anew.
 
     `younger` holds what the last search came upon and passed over, as it came after the newcomer; `absent` the ids of
-    what it did not find in place, which may be on its way to another name.
+    what it did not find in place, which may be on its way to another name, or is just being judged again.
     """
 
     def __init__(
@@ -152,6 +152,7 @@ class Originals:
         """Yield the files that hold a content, are still what was judged, and were not dismissed as its original."""
         if self._catalog.cases.dismissed(newcomer_content.sha256, content.sha256):
             return
+        self.absent.update(self._catalog.queued_holders(content.id))
         for original in self._catalog.originals(content.id, but=newcomer.id):
             ground = self._grounds.get(original.root_id)
             if ground is None:

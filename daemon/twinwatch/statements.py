@@ -36,6 +36,11 @@ HOLDERS = (
     )
     .order_by(files.c.state == "duplicate", files.c.kept_ns, files.c.id)
 )
+QUEUED_HOLDERS = sa.select(files.c.id).where(
+    files.c.content_id == _the("content_id"),
+    files.c.state.in_(_the("states", expanding=True)),
+    files.c.queue.is_not(None),
+)
 SET_FILE = sa.update(files).where(files.c.id == _the("the_id"))
 
 _queued = ("queue", "arrived_ns", "device", "inode", "size_bytes", "mtime_ns", "ctime_ns", "links")

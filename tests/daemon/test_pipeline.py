@@ -24,6 +24,7 @@ from twinwatch.encoder import Encoder
 from twinwatch.errors import LostThreadError, StorageError, UnreadableError
 from twinwatch.ground import Ground
 from twinwatch.index import Index
+from twinwatch.originals import Originals
 from twinwatch.pipeline import Pipeline
 from twinwatch.quarantine import MoveOrder, Quarantine, QuarantineFaultError
 from twinwatch.reader import Identity
@@ -90,6 +91,14 @@ class Bench:
         seen = Identity.of((self.share / name).stat())
         self.catalog.enqueue(self.root.id, name.encode(), seen, standing, self.arrivals, "waiting")
         self.catalog.commit()
+
+    def rewrite(self, name: str, data: bytes) -> None:
+        """Write a file, and queue it as the intake would, in a thread of its own."""
+        (self.share / name).write_bytes(data)
+        catalog = Catalog(self.catalog.path)
+        catalog.enqueue(self.root.id, name.encode(), Identity.of((self.share / name).stat()), False, 99, "waiting")
+        catalog.commit()
+        catalog.close()
 
     def file(self, name: str) -> File:
         file = self.catalog.file_at(self.root.id, name.encode())
@@ -403,6 +412,48 @@ def test_a_copy_that_comes_while_its_original_is_renamed_is_found(bench: Bench, 
     bench.put("after.png")
     bench.settle()
     assert bench.states() == {"after.png": "kept", "copy.png": "duplicate", "stranger.png": "kept"}
+
+
+def test_a_file_that_is_rewritten_while_it_is_judged_is_judged_as_what_it_is_then(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.put("original.png", data(1))
+    bench.settle()
+    find = Originals.find
+    rewritten: list[bytes] = []
+
+    def rewrite_first(self: Originals, newcomer: File, *arguments: Any, **more: Any) -> Any:
+        if not rewritten:
+            rewritten.append(newcomer.path)
+            bench.rewrite("late.png", data(1))
+        return find(self, newcomer, *arguments, **more)
+
+    monkeypatch.setattr(Originals, "find", rewrite_first)
+    bench.put("late.png", data(2))
+    bench.settle()
+    assert rewritten == [b"late.png"]
+    assert bench.states() == {"original.png": "kept", "late.png": "duplicate"}
+
+
+def test_a_copy_that_comes_while_its_original_is_to_be_judged_again_is_found(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.put("original.png", data(1))
+    bench.settle()
+    find = Originals.find
+
+    def touch_first(self: Originals, newcomer: File, *arguments: Any, **more: Any) -> Any:
+        if newcomer.path == b"copy.png" and not touched:
+            touched.append(True)
+            bench.rewrite("original.png", data(1))
+        return find(self, newcomer, *arguments, **more)
+
+    touched: list[bool] = []
+    monkeypatch.setattr(Originals, "find", touch_first)
+    bench.put("copy.png", data(1))
+    bench.settle()
+    assert touched
+    assert bench.states() == {"original.png": "kept", "copy.png": "duplicate"}
 
 
 def test_a_file_that_is_judged_again_is_no_link_of_its_links(bench: Bench) -> None:
