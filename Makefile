@@ -1,7 +1,7 @@
 # make run    sets up and runs the daemon on an example folder
 # make test   sets up and passes the tests
 # make training  adds what twinwatch-train needs
-# make prove  injects every fault in full counts, for an hour or so, and writes the table to proofs.md
+# make prove  injects every fault in full counts, for two hours or so; writes the table to proofs.md, soak.svg beside it
 # make bench  times search and scan side by side with what one would use instead, a drop, a picture and a pair
 # make lint   style, types and the direction of imports
 # sudo make install, sudo make uninstall: see systemd/install.mk

@@ -74,6 +74,8 @@ def scan(folder: Path, bundle: str) -> list[tuple[str, str, bool]]:
 
 def report(copies: list[tuple[str, str, bool]], edited: int, pictures: int, target: Path | None) -> None:
     right: Counter[str] = Counter()
+    akin: Counter[str] = Counter()  # named after another edit of their original
+    named = {copy for copy, _, _ in copies}
     misnamed, accused = [], []
     for copy, original, exact in copies:
         name, _, number = copy.partition("--")
@@ -83,18 +85,27 @@ def report(copies: list[tuple[str, str, bool]], edited: int, pictures: int, targ
             right[name] += 1  # two edits of a grey picture may well give the same bytes
         else:
             misnamed.append((copy, original))
+            akin[name] += original.endswith(f"--{number}")
+    missed = [f"{name}--{number:05}" for name in ALL_EDITS for number in range(edited)]
+    missed = [each for each in missed if f"{each}.jpg" not in named]
     recall = {name: right[name] / edited for name in ALL_EDITS}
+    found = {name: (right[name] + akin[name]) / edited for name in ALL_EDITS}
     groups = {"the 18 edits": EDITS, "four of them": SEED_EDITS, "the harder": HARD_EDITS, "others": OTHER_EDITS}
     means = {title: float(np.mean([recall[name] for name in edits])) for title, edits in groups.items()}
+    means_found = {title: float(np.mean([found[name] for name in edits])) for title, edits in groups.items()}
     for name, share in recall.items():
         print(f"{name:16}{100 * share:6.1f}")
     for title, mean in means.items():
-        print(f"mean of {title}: {100 * mean:.2f}%")
+        print(
+            f"mean of {title}: {100 * mean:.2f}%; with those named after another edit {100 * means_found[title]:.2f}%"
+        )
     print(f"{edited} pictures edited; {len(accused)} of {pictures} pictures accused: {accused}")
-    print(f"{len(misnamed)} copies named as copies of another: {misnamed}")
+    print(f"{len(misnamed)} copies named as copies of another, {akin.total()} of them of an edit: {misnamed}")
+    print(f"{len(missed)} copies missed: {missed}")
     if target is not None:
-        values = {"recall": recall, "means": means, "edited": edited, "pictures": pictures}
-        target.write_text(json.dumps(values | {"accused": accused, "misnamed": misnamed}, indent=2) + "\n")
+        values = {"recall": recall, "means": means, "means_found": means_found, "edited": edited, "pictures": pictures}
+        lists = {"accused": accused, "misnamed": misnamed, "missed": missed}
+        target.write_text(json.dumps(values | lists, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ import yaml
 
 SETTLE_S = 0.3
 PATIENCE_S = 60.0
+UNBRAKED = {"max_moves_per_minute": 1_000_000, "max_moved_percent": 100}
+"""The tests move more at once than an admin would bear."""
 COMMAND = (sys.executable, "-c", "from twinwatch.cli import main; main()")
 
 
@@ -104,6 +106,7 @@ class Site:
             **self.settings,
             **changes,
         }
+        content["watch"] = [{**UNBRAKED, **watch} for watch in content["watch"]]
         self.config.write_text(yaml.safe_dump(content), encoding="utf-8")
 
     def start(self, ready: bool = True) -> None:

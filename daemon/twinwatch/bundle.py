@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from twinwatch.errors import BundleError
+from twinwatch.errors import BundleError, ConfigError
 
 FORMAT_VERSION = 1
 EMBEDDING_DIM = 256
+_FILES = ("encoder.onnx", "centroids.npy", "bundle.json")
 SHIPPED = Path(__file__).parent / "bundles"
 _RETRAIN = "make it again with `twinwatch-train DATA --out BUNDLE`, or name another in model.bundle"
 
@@ -120,6 +121,17 @@ def load_bundle(folder: Path) -> Bundle:
     if not len(centroids) or not np.isfinite(centroids).all():
         raise BundleError(f"{folder / 'centroids.npy'}: expected finite centroids, at least one; {_RETRAIN}")
     return Bundle(folder, manifest, centroids)
+
+
+def require_place(out: Path) -> None:
+    """Raises ConfigError unless a bundle may be written there: over one, or over what is left of a write cut short."""
+    ours = {*_FILES, *(f"{name}.new" for name in _FILES)}
+    if out.is_dir():
+        taken = not (out / "bundle.json").exists() and not ours.issuperset(path.name for path in out.iterdir())
+    else:
+        taken = out.exists()
+    if taken:
+        raise ConfigError(f"--out {out}: exists and is not a bundle; name another")
 
 
 def write_bundle(folder: Path, encoder: bytes, centroids: NDArray[np.float32], manifest: Manifest) -> Bundle:

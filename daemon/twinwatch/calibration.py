@@ -23,7 +23,7 @@ from twinwatch.confidence import Rate, trials_needed
 from twinwatch.decode import MAX_MEGAPIXELS, SUFFIXES, decode_exact, decode_fit
 from twinwatch.edits import ALL_EDITS, edited_bytes
 from twinwatch.encoder import Encoder
-from twinwatch.errors import ConfigError, UnreadableError
+from twinwatch.errors import ConfigError, TwinwatchError, UnreadableError
 from twinwatch.evidence.view import View
 from twinwatch.originals import NOMINEES
 from twinwatch.phrases import counted, show_path
@@ -168,7 +168,12 @@ def _takes(path: Path) -> bool:
 
 
 def calibrated(bundle: Bundle, calibration: Calibration, out: Path) -> Bundle:
-    """Write a bundle of the same encoder with the chosen radius and level to `out`; embeddings stay comparable."""
+    """Write a bundle of the same encoder with the chosen radius and level to `out`; embeddings stay comparable.
+
+    Raises TwinwatchError where no level keeps to what is bearable.
+    """
+    if not calibration.reached:
+        raise TwinwatchError(f"no bundle is written to {out}, as none would keep to what is bearable: see above")
     manifest = bundle.manifest.model_copy(
         update={
             "nomination_radius": calibration.radius,

@@ -7,7 +7,7 @@ the thread that opened it; writes are gathered until `commit`, which is short, s
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,20 @@ from numpy.typing import NDArray
 from twinwatch import statements
 from twinwatch.cases import Cases
 from twinwatch.errors import CatalogError
-from twinwatch.reader import Identity
+from twinwatch.reader import Facts, Identity
 from twinwatch.records import split
-from twinwatch.schema import connect, contents, embeddings, files, roots
-from twinwatch.statements import AWAY
+from twinwatch.schema import FOUND, PRESENT, WAITING, connect, contents, embeddings, files, roots
 
 _ORIGINALS = ("kept", "duplicate", "restored")
-_STATES = (*AWAY, *_ORIGINALS, "new", "link", "unreadable")
+_STATES = ("gone", "quarantined", *_ORIGINALS, "new", "link", "unreadable")
 
+_PRESENT = sa.text(PRESENT)
+_FACTS = tuple(files.c[name] for name in Identity.__slots__)
+
+_2_TO_64 = 1 << 64
 _MOST_KNOWN = 500
+_CHECK_CACHE_KB = 200_000  # with SQLite's usual 2 MB, checking the indexes of a large catalogue takes twice as long
+_ROWS_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +104,16 @@ class Catalog:
     def rollback(self) -> None:
         self._connection.rollback()
 
+    def version(self) -> tuple[int, int]:
+        """Return what changes as soon as anybody changes the catalogue: other connections, or this one."""
+        others = self._connection.exec_driver_sql("PRAGMA data_version").scalar()
+        driver = self._connection.connection.driver_connection
+        assert driver is not None
+        return int(others or 0), int(driver.total_changes)
+
     def check(self) -> str:
         """Return `ok`, or what is damaged: as SQLite sees it, or a word that none of ours is."""
+        self._connection.exec_driver_sql(f"PRAGMA cache_size=-{_CHECK_CACHE_KB}")
         try:
             found = str(self._connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar())
             words = self._connection.scalar(sa.select(sa.func.count()).where(files.c.state.not_in(_STATES)))
@@ -146,14 +159,27 @@ class Catalog:
     def files_in(self, root_id: int, folder: bytes) -> dict[bytes, File]:
         """Return the files known at one folder of a root, by name."""
         rows = self._connection.execute(
-            sa.select(files).where(files.c.root_id == root_id, files.c.folder == folder, files.c.state.not_in(AWAY))
+            sa.select(files).where(files.c.root_id == root_id, files.c.folder == folder, _PRESENT)
         )
         return {row.name: _file(row) for row in rows}
 
+    def facts_in(self, root_id: int, folder: bytes) -> dict[bytes, Facts]:
+        """Return, by name, the facts of the identities that `files_in` would return."""
+        rows = self._connection.execute(
+            sa.select(files.c.name, *_FACTS).where(files.c.root_id == root_id, files.c.folder == folder, _PRESENT)
+        ).cursor  # as SQLAlchemy's own rows take as long again as SQLite
+        assert rows is not None
+        return {name: (device % _2_TO_64, inode % _2_TO_64, *more) for name, device, inode, *more in rows.fetchall()}
+
     def folders(self, root_id: int) -> list[bytes]:
         """Return every folder of a root in which files are known."""
-        query = sa.select(files.c.folder).where(files.c.root_id == root_id, files.c.state.not_in(AWAY)).distinct()
+        query = sa.select(files.c.folder).where(files.c.root_id == root_id, _PRESENT).distinct()
         return list(self._connection.scalars(query))
+
+    def files_count(self, root_id: int) -> int:
+        """Return how many files are known to be in a root."""
+        query = sa.select(sa.func.count()).where(files.c.root_id == root_id, _PRESENT)
+        return int(self._connection.scalar(query) or 0)
 
     def file_at(self, root_id: int, path: bytes) -> File | None:
         """Return the file known at `path`."""
@@ -180,20 +206,22 @@ class Catalog:
 
     def release_found(self) -> None:
         """Let what the first scan found be judged."""
-        self._connection.execute(sa.update(files).where(files.c.queue == "found").values(queue="waiting"))
+        self._connection.execute(sa.update(files).where(sa.text(FOUND)).values(queue="waiting"))
 
     def waiting(self, limit: int, root_ids: Iterable[int], but: Iterable[int]) -> list[File]:
         """Return the next files to judge: what stood there first by modification time, then in order of arrival."""
         query = (
             sa.select(files)
-            .where(files.c.queue == "waiting", files.c.root_id.in_(list(root_ids)), files.c.id.not_in(list(but)))
+            .where(sa.text(WAITING), files.c.root_id.in_(list(root_ids)), files.c.id.not_in(list(but)))
             .order_by(files.c.standing.desc(), files.c.arrived_ns, files.c.folder, files.c.name)
             .limit(limit)
         )
         return [_file(row) for row in self._connection.execute(query)]
 
     def waiting_count(self) -> int:
-        return int(self._connection.scalar(sa.select(sa.func.count()).where(files.c.queue.is_not(None))) or 0)
+        """Return how many files are in the queue, found or waiting."""
+        queued = (sa.select(sa.func.count()).select_from(files).where(sa.text(which)) for which in (FOUND, WAITING))
+        return sum(int(self._connection.scalar(query) or 0) for query in queued)
 
     def lacking_embedding(self, bundle_id: str, limit: int, root_ids: Iterable[int], but: Iterable[int]) -> list[File]:
         """Return one living file for each of the next contents that this bundle has not embedded yet."""
@@ -246,6 +274,13 @@ class Catalog:
         """Let the other names of a file be judged, as the name that stood for all of them is gone."""
         links = (files.c.content_id == content_id) & (files.c.state == "link")
         self._connection.execute(sa.update(files).where(links).values(state="new", queue="waiting"))
+
+    def requeue_kept(self, content_ids: Iterable[int], since_ns: int, but: int) -> None:
+        """Let the files that were kept since then with one of these contents be judged again."""
+        late = (files.c.state == "kept") & files.c.queue.is_(None) & (files.c.kept_ns >= since_ns) & (files.c.id != but)
+        for content_id in content_ids:
+            again = late & (files.c.content_id == content_id)
+            self._connection.execute(sa.update(files).where(again).values(state="new", queue="waiting"))
 
     def counts(self) -> dict[str, int]:
         """Return the number of files by state; `waiting` counts the queue, and `quarantined` the verdicts.
@@ -321,8 +356,14 @@ class Catalog:
         )
         return None if vector is None else np.frombuffer(vector, "<f4")
 
-    def living_embeddings(self, bundle_id: str) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Yield (content id, float32 [256]) of every picture that can be an original and is not blank."""
+    def living_embeddings(self, bundle_id: str, dim: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return the ids, int64 [N], and embeddings, float32 [N, dim], of all contents that can be nominated.
+
+        Those are the pictures that can be an original and are not blank.
+        """
+        total = sa.select(sa.func.count()).where(embeddings.c.bundle_id == bundle_id)
+        most = int(self._connection.scalar(total) or 0)
+        keys, vectors = np.empty(most, np.int64), np.empty((most, dim), np.float32)  # takes no memory until written
         living = sa.select(files.c.content_id).where(files.c.state.in_(_ORIGINALS))
         query = (
             sa.select(embeddings.c.content_id, embeddings.c.vector)
@@ -333,8 +374,13 @@ class Catalog:
                 embeddings.c.content_id.in_(living),
             )
         )
-        for content_id, vector in self._connection.execution_options(yield_per=1000).execute(query):
-            yield content_id, np.frombuffer(vector, "<f4")
+        size = 0
+        for rows in self._connection.execute(query).yield_per(_ROWS_AT_ONCE).partitions():
+            place = slice(size, size + len(rows))
+            keys[place] = [content_id for content_id, _ in rows]
+            vectors[place] = np.frombuffer(b"".join(vector for _, vector in rows), "<f4").reshape(-1, dim)
+            size += len(rows)
+        return keys[:size], vectors[:size]
 
 
 def _root(row: sa.Row[Any]) -> Root:
@@ -356,8 +402,8 @@ def _identity_values(identity: Identity) -> dict[str, int]:
 
 def _signed(number: int) -> int:
     """Inode and device numbers have 64 bits without a sign, SQLite's integers have one."""
-    return number - (1 << 64) if number >= 1 << 63 else number
+    return number - _2_TO_64 if number >= 1 << 63 else number
 
 
 def _unsigned(number: int) -> int:
-    return number % (1 << 64)
+    return number % _2_TO_64

@@ -408,8 +408,9 @@ def _require_writable(out: Path) -> None:
 
 def _require_bundle_place(out: Path) -> None:
     """Raises ConfigError for a place that holds something else, or cannot be written to."""
-    if out.exists() and not (out / "bundle.json").exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"--out {out}: exists and is not a bundle; name another")
+    from twinwatch.bundle import require_place
+
+    require_place(out)
     folder = out if out.is_dir() else out.absolute().parent
     if not os.access(folder, os.W_OK, effective_ids=True):
         why = f"{user_name()} may not write there" if folder.is_dir() else f"no such folder: {folder}"

@@ -48,6 +48,8 @@ class Watch(_Section):
     include: tuple[str, ...] = DEFAULT_INCLUDE
     exclude: tuple[str, ...] = ()
     protect: bool = False
+    max_moves_per_minute: int = Field(500, gt=0, le=1_000_000)
+    max_moved_percent: int = Field(50, gt=0, le=100)
 
 
 class Model(_Section):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from twinwatch.brake import Brake
 from twinwatch.phrases import show_path
 from twinwatch.quarantine import Quarantine
 from twinwatch.reader import WANTS, Identity, look_beneath
@@ -21,6 +22,7 @@ class Ground:
     protect: bool
     quarantine: Quarantine | None = None
     why_not: str = ""
+    brake: Brake = field(default_factory=Brake)
 
     def place(self, path: bytes) -> Place:
         return Place(self.path, self.folder, path)

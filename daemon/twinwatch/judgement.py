@@ -39,6 +39,7 @@ from twinwatch.workers import (
     Workers,
 )
 
+_MOST_ABSENT = 10_000  # a file that was deleted stays among them until so many others were
 _NEVER = -1  # a time that no file has: whatever is there next counts as changed, also for the scan
 
 _log = structlog.get_logger("twinwatch")
@@ -78,6 +79,7 @@ class Judge:
         self._originals = Originals(catalog, bundle, workers, limits, grounds, look_again)
         self.index = self._read_index()
         self._index_ahead = False
+        self._absent_ns: dict[int, int] = {}  # file id -> since when a search may have missed it
 
     def commit(self) -> None:
         """Make what was recorded lasting. Raises StorageError."""
@@ -117,14 +119,20 @@ class Judge:
             self.catalog.set_file(file.id, state="unreadable", refusal=reason, content_id=None)
 
     def forget(self, file: File) -> None:
-        """Note that a file is gone from its path."""
+        """Note that a file is gone from its path. One that was not judged to the end is new wherever it turns up."""
         self.catalog.set_file(file.id, state="gone", queue=None)
+        if file.state == "new":
+            self.catalog.set_file(file.id, content_id=None)
+        self._miss(file.id, time.time_ns())
         self._drop_if_orphaned(file.content_id)
+        if file.content_id is not None:  # also where a copy was kept that missed it
+            self.catalog.requeue_links(file.content_id)
 
     def _failed(self, file: File, arrival: Arrival) -> None:
         failure = arrival.failure
         if isinstance(failure, Vanished):
-            self.forget(file)
+            if file.path == arrival.file.path:  # else it has been given another place since, and waits there
+                self.forget(file)
         elif isinstance(failure, Changing):
             self._settle_again(file)
         elif isinstance(failure, WorkerLost | UnreadableError):
@@ -148,11 +156,14 @@ class Judge:
             self.catalog.set_identity(file.id, seen.identity, state=state, queue=None)
             if state in ("kept", "duplicate", "restored"):
                 self._join(content, embedding)
+                self._look_back(file.id, content)
             return True
         if self._is_other_name(file, seen.identity, content, embedding):
             return True
         # New, as whatever was judged at this path before were other bytes.
-        self.catalog.set_identity(file.id, seen.identity, content_id=content.id, kept_ns=time.time_ns(), state="new")
+        kept_ns = time.time_ns()
+        self._absent_ns.pop(file.id, None)
+        self.catalog.set_identity(file.id, seen.identity, content_id=content.id, kept_ns=kept_ns, state="new")
         if file.content_id != content.id:
             self._drop_if_orphaned(file.content_id)
         if content.reason is not None:
@@ -165,17 +176,20 @@ class Judge:
             embedding = self.catalog.embedding(content.id, self._bundle.id)
         original = verdict = None
         passed_over: list[File] = []
+        absent: set[int] = set()
         if not self.catalog.cases.put_back(os.fsencode(place.root), file.path, content.sha256):
             try:
                 original = self._originals.find(current, place, content, embedding, self.index, but=younger)
             except NewcomerLostError:
                 self._settle_again(file)
                 return True
-            passed_over = self._originals.younger
+            passed_over, absent = self._originals.younger, self._originals.absent
             verdict = None if original is None else self._weigh(current, content, original)
         if original is not None and verdict is not None:
             return self._act(current, content, original, verdict, embedding)
         self.catalog.set_file(file.id, state="kept", queue=None)
+        for missed in absent:
+            self._miss(missed, kept_ns)
         self._join(content, embedding)
         _log.debug("kept", path=self._show(file), size=f"{content.width}x{content.height}")
         for other in passed_over:
@@ -213,7 +227,12 @@ class Judge:
             ground = self._grounds.get(other.root_id)
             there = None if ground is None or other.state == "gone" else ground.look(other.path)
             if there is not None and (there.device, there.inode) == (identity.device, identity.inode):
+                if other.state == "link":  # no original itself, and so are all names but one
+                    continue
                 self.catalog.set_identity(file.id, identity, content_id=content.id, state="link", queue=None)
+                return True
+            if other.state == "new":  # not judged to the end; it keeps its turn
+                self.catalog.place_file(other.id, file.root_id, file.path, identity, queue="waiting")
                 return True
             state = self._state_before(other, content)
             self.catalog.place_file(other.id, file.root_id, file.path, identity, state=state, queue=None)
@@ -221,9 +240,26 @@ class Judge:
                 self._drop_if_orphaned(file.content_id)
             if state != "unreadable":
                 self._join(content, embedding)
+                self._look_back(other.id, content)
             _log.debug("renamed", path=self._show(file), before=show_path(other.path))
             return True
         return False
+
+    def _miss(self, file_id: int, since_ns: int) -> None:
+        self._absent_ns.setdefault(file_id, since_ns)
+        if len(self._absent_ns) > _MOST_ABSENT:
+            del self._absent_ns[next(iter(self._absent_ns))]
+
+    def _look_back(self, file_id: int, content: Content) -> None:
+        """Let what was kept while a file was not found in place be judged again: it may be a copy of that."""
+        since_ns = self._absent_ns.pop(file_id, None)
+        if since_ns is None:
+            return
+        near = {content.id}
+        vector = self.catalog.embedding(content.id, self._bundle.id)
+        if content.id in self.index and vector is not None:
+            near.update(match.key for match in self.index.query(vector, self._bundle.manifest.nomination_radius))
+        self.catalog.requeue_kept(near, since_ns, but=file_id)
 
     def _state_before(self, file: File, content: Content) -> str:
         if file.state not in ("gone", "new", "link", "unreadable"):
@@ -271,6 +307,8 @@ class Judge:
         self.catalog.set_file(file.id, state="duplicate" if why else "quarantined", queue=None)
         if why:
             self._join(content, embedding)
+        else:
+            self._count_move(file.root_id)
         _log.info(
             "duplicate",
             path=_shown(case.root, case.path),
@@ -305,6 +343,11 @@ class Judge:
         self.catalog.cases.set(case.id, quarantined_to=moved.quarantined_to)
         return ""
 
+    def _count_move(self, root_id: int) -> None:
+        why = self._grounds[root_id].brake.count(time.monotonic(), lambda: self.catalog.files_count(root_id))
+        if why:
+            self._latch(root_id, why)
+
     def _latched(self, root_id: int) -> str:
         for root in self.catalog.roots():
             if root.id == root_id and root.latched:
@@ -331,10 +374,8 @@ class Judge:
         self._restless.append((self._grounds[file.root_id].path, file.path))
 
     def _read_index(self) -> Index:
-        index = Index(self._bundle.centroids)
-        for key, vector in self.catalog.living_embeddings(self._bundle.id):
-            index.add(key, vector)
-        return index
+        keys, vectors = self.catalog.living_embeddings(self._bundle.id, self._bundle.manifest.embedding_dim)
+        return Index.of(self._bundle.centroids, keys, vectors)
 
     def _join(self, content: Content, embedding: NDArray[np.float32] | None) -> None:
         if content.blank or content.reason is not None or content.id in self.index:

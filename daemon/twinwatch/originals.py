@@ -22,6 +22,7 @@ from twinwatch.errors import UnreadableError
 from twinwatch.ground import Ground
 from twinwatch.index import Index
 from twinwatch.policy import Kind
+from twinwatch.reader import Identity
 from twinwatch.workers import Align, Changing, Nominee, OutOfTime, Place, Proof, Vanished, WorkerLost, Workers
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ class NewcomerLostError(Exception):
 class Originals:
     """Searches the catalogue and the index. `look_again` takes a root and a path in it that should settle anew.
 
-    `younger` holds what the last search came upon and passed over, as it came after the newcomer.
+    `younger` holds what the last search came upon and passed over, as it came after the newcomer; `absent` the ids of
+    what it did not find in place, which may be on its way to another name.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Originals:
         self._look_again = look_again
         self._passed_over: frozenset[int] = frozenset()
         self.younger: list[File] = []
+        self.absent: set[int] = set()
 
     def find(
         self,
@@ -88,7 +91,7 @@ class Originals:
         No file in `but` (ids) is one. Raises NewcomerLostError where the newcomer is no longer what was embedded, and
         OSError where it cannot be told now.
         """
-        self._passed_over, self.younger = but, []
+        self._passed_over, self.younger, self.absent = but, [], set()
         twin = next(self._living(content, newcomer, content), None)
         if twin is not None:
             return Original(twin, content, "exact")
@@ -96,7 +99,10 @@ class Originals:
             return None
         nominees = self._nominees(newcomer, content, embedding, index)
         proof = self._proof(newcomer, place, content, nominees) if nominees else None
-        return None if proof is None else replace(nominees[proof.number], evidence=proof.evidence)
+        if proof is None:
+            self.absent.update(each.file.id for each in nominees if self._there(each.file) is None)
+            return None
+        return replace(nominees[proof.number], evidence=proof.evidence)
 
     def _nominees(
         self, newcomer: File, content: Content, embedding: NDArray[np.float32], index: Index
@@ -150,8 +156,9 @@ class Originals:
             ground = self._grounds.get(original.root_id)
             if ground is None:
                 continue
-            there = ground.look(original.path)
-            if there is None or not there.same_bytes_as(original.identity):
+            there = self._there(original)
+            if there is None:
+                self.absent.add(original.id)
                 self._look_again(ground.path, original.path)
             elif (there.device, there.inode) == (newcomer.identity.device, newcomer.identity.inode):
                 continue
@@ -159,6 +166,12 @@ class Originals:
                 self.younger.append(original)
             else:
                 yield original
+
+    def _there(self, file: File) -> Identity | None:
+        """Return what is at the path of a file if it is still what was judged there."""
+        ground = self._grounds.get(file.root_id)
+        there = None if ground is None else ground.look(file.path)
+        return there if there is not None and there.same_bytes_as(file.identity) else None
 
     def _proof(self, newcomer: File, place: Place, content: Content, nominees: list[Original]) -> Proof | None:
         """Let a worker look for evidence, at the nominees in their order."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import structlog
 
+from twinwatch.brake import Brake
 from twinwatch.catalog import Catalog, Root
 from twinwatch.config import Settings, Watch
 from twinwatch.errors import QuarantineError, StorageError
@@ -238,7 +239,6 @@ class Patrol:
 
         def report(found: Found) -> None:
             nonlocal queued, settling
-            self.beat_s = time.monotonic()
             last_change_ns = max(found.seen.mtime_ns, found.seen.ctime_ns)
             if time.time_ns() - last_change_ns < self._settings.settle_seconds * 1e9:
                 self._hints.put(beat.watch.path, found.path)
@@ -248,7 +248,11 @@ class Patrol:
             if queued % _COMMIT_EVERY == 0:
                 catalog.commit()
 
-        result = scan(beat.watch, root, catalog, report, self._stop.is_set)
+        def stop() -> bool:
+            self.beat_s = time.monotonic()
+            return self._stop.is_set()
+
+        result = scan(beat.watch, root, catalog, report, stop)
         catalog.commit()
         if result.away:
             self._lose(beat, f"{beat.watch.path}: {result.away}")
@@ -299,4 +303,5 @@ def _ground(watch: Watch, root: Root, catalog: Catalog) -> Ground:
         reconcile(quarantine, watch.path, root, catalog)
     except QuarantineError as error:
         return Ground(watch.path, root.folder, watch.protect, None, str(error))
-    return Ground(watch.path, root.folder, watch.protect, quarantine)
+    brake = Brake(watch.max_moves_per_minute, watch.max_moved_percent)
+    return Ground(watch.path, root.folder, watch.protect, quarantine, brake=brake)

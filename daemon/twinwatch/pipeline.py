@@ -40,6 +40,7 @@ RETRY_S, LONGEST_RETRY_S = 5.0, 60.0
 MOST_KILLS = 4
 """A file that lost its decoder as often, each time by no provable fault of its own, waits for the next scan."""
 _IDLE_S = 0.5
+_EMBEDDED_S = 60.0
 
 _log = structlog.get_logger("twinwatch")
 
@@ -48,6 +49,15 @@ _log = structlog.get_logger("twinwatch")
 class _Numbered:
     number: int
     arrival: Arrival
+
+
+@dataclass(frozen=True, slots=True)
+class _AllEmbedded:
+    """That all of some roots' pictures were embedded in one version of the catalogue, which is believed for a while."""
+
+    roots: list[int]
+    version: tuple[int, int]
+    until_s: float
 
 
 class Pipeline:
@@ -78,6 +88,7 @@ class Pipeline:
         self._later: dict[int, float] = {}  # file id -> monotonic time of the next try
         self._tries: dict[int, int] = {}  # file id -> how often it was tried in vain
         self._given_up: set[int] = set()
+        self._all_embedded: _AllEmbedded | None = None
         self._lock = threading.Lock()
         self._decoded: queue.SimpleQueue[_Numbered | None] = queue.SimpleQueue()
         self._ready: queue.SimpleQueue[_Numbered | None] = queue.SimpleQueue()
@@ -121,7 +132,7 @@ class Pipeline:
             return 0
         files = catalog.waiting(free, list(self._grounds), busy)
         if not files and not busy:
-            files = catalog.lacking_embedding(self._bundle.id, free, list(self._grounds), self._given_up)
+            files = self._unembedded(catalog, free)
         for file in files:
             known = catalog.known_sha256(file.identity.size_bytes, self._bundle.id)
             self._hand_out(file, self._grounds[file.root_id], known)
@@ -141,6 +152,20 @@ class Pipeline:
             thread.join()
         if self._reclustering is not None:
             self._reclustering.join()
+
+    def _unembedded(self, catalog: Catalog, most: int) -> list[File]:
+        """Return files that this bundle has not embedded yet.
+
+        To find out looks at every file, so where there are none it is done again only for other roots, or after a while
+        in which something has changed.
+        """
+        roots, version, now_s = list(self._grounds), catalog.version(), time.monotonic()
+        known = self._all_embedded
+        if known is not None and roots == known.roots and (version == known.version or now_s < known.until_s):
+            return []
+        files = catalog.lacking_embedding(self._bundle.id, most, roots, self._given_up)
+        self._all_embedded = None if files else _AllEmbedded(roots, version, now_s + _EMBEDDED_S)
+        return files
 
     def _hand_out(self, file: File, ground: Ground, known: frozenset[str]) -> None:
         place = ground.place(file.path)
@@ -307,12 +332,11 @@ class Pipeline:
         """Start clustering anew beside this thread when the library has outgrown its clusters; take the result in."""
         if not self._swap.empty():
             fresh = self._swap.get()
-            keys, vectors = judge.index.vectors()
-            for key in set(fresh.keys()).difference(keys.tolist()):
+            before, now = fresh.keys(), judge.index.keys()
+            for key in np.setdiff1d(before, now).tolist():
                 fresh.remove(key)
-            for key, vector in zip(keys, vectors, strict=True):
-                if int(key) not in fresh:
-                    fresh.add(int(key), vector)
+            for key in np.setdiff1d(now, before).tolist():
+                fresh.add(key, judge.index.vector(key))
             judge.index = fresh
             self._reclustering = None
         elif self._reclustering is None and judge.index.outgrown():

@@ -24,6 +24,10 @@ _MOST_NS = (1 << 63) - 1
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
+Facts = tuple[int, int, int, int, int, int]
+"""The fields of an Identity in their order: what a scan compares, which has no time to make objects."""
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """What tells that a file is still the one that was seen; times in nanoseconds since the epoch, in 64 bits."""
@@ -37,14 +41,7 @@ class Identity:
 
     @classmethod
     def of(cls, status: os.stat_result) -> Identity:
-        return cls(
-            device=status.st_dev,
-            inode=status.st_ino,
-            size_bytes=status.st_size,
-            mtime_ns=_in_64_bits(status.st_mtime_ns),
-            ctime_ns=_in_64_bits(status.st_ctime_ns),
-            links=status.st_nlink,
-        )
+        return cls(*facts_of(status))
 
     def same_bytes_as(self, other: Identity) -> bool:
         """True while inode, size and mtime are equal: renaming, chmod and new links keep it, writing does not."""
@@ -54,6 +51,17 @@ class Identity:
             other.size_bytes,
             other.mtime_ns,
         )
+
+
+def facts_of(status: os.stat_result) -> Facts:
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        _in_64_bits(status.st_mtime_ns),
+        _in_64_bits(status.st_ctime_ns),
+        status.st_nlink,
+    )
 
 
 def open_root(root: Path) -> int:
@@ -163,7 +171,7 @@ def read_whole(file_fd: int, max_bytes: int) -> tuple[bytes, str]:
 
 def _in_64_bits(time_ns: int) -> int:
     """Seconds have 64 bits, so that nanoseconds can outgrow what a database holds: before 1677 and after 2262."""
-    return max(-_MOST_NS - 1, min(_MOST_NS, time_ns))
+    return time_ns if -_MOST_NS <= time_ns <= _MOST_NS else max(-_MOST_NS - 1, min(_MOST_NS, time_ns))
 
 
 def _require_regular(status: os.stat_result) -> None:

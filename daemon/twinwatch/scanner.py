@@ -9,13 +9,14 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from twinwatch.catalog import Catalog, File, Root
 from twinwatch.config import Watch
-from twinwatch.reader import Identity, look, open_folder, open_root
+from twinwatch.reader import Facts, Identity, facts_of, open_folder, open_root
 
 PRIVATE_FOLDER = b".twinwatch"
 
@@ -49,13 +50,14 @@ class Names:
         """True if the file's name is included, and neither its name nor its path is excluded."""
         text = os.fsdecode(path)
         name = text.rpartition("/")[2]
-        if self._include.match(name) is None:
+        if self._include is None or self._include.match(name) is None:
             return False
-        return self._exclude.match(name) is None and self._exclude.match(text) is None
+        return self._exclude is None or (self._exclude.match(name) is None and self._exclude.match(text) is None)
 
     def wants_folder(self, path: bytes) -> bool:
         text = os.fsdecode(path)
-        return self._exclude.match(text) is None and self._exclude.match(text.rpartition("/")[2]) is None
+        name = text.rpartition("/")[2]
+        return self._exclude is None or (self._exclude.match(name) is None and self._exclude.match(text) is None)
 
 
 def folder_of(root: Path) -> tuple[int, int]:
@@ -99,16 +101,17 @@ def _walk(
     count, visited, unread = 0, set[bytes](), set[bytes]()
     missing: list[File] = []
     for folder, entries in _folders(root_fd, names, watch.recursive, unread):
-        known = catalog.files_in(root.id, folder)
+        known = catalog.facts_in(root.id, folder)
         visited.add(folder)
-        for name, seen in entries:
+        for name, facts in entries:
             count += 1
-            file = known.pop(name, None)
-            if file is None or file.identity != seen:
-                report(Found(folder + b"/" + name if folder else name, seen))
+            if known.pop(name, None) != facts:
+                report(Found(folder + b"/" + name if folder else name, Identity(*facts)))
             if stop():
                 return Pass(count, len(visited), [])
-        missing += known.values()
+        if known:
+            there = catalog.files_in(root.id, folder).items()
+            missing += [file for name, file in there if name in known and file.identity == Identity(*known[name])]
     for folder in catalog.folders(root.id):
         if folder not in visited and not _beneath(folder, unread):
             missing += catalog.files_in(root.id, folder).values()
@@ -123,8 +126,8 @@ def _walk(
 
 def _folders(
     root_fd: int, names: Names, recursive: bool, unread: set[bytes]
-) -> Iterator[tuple[bytes, list[tuple[bytes, Identity]]]]:
-    """Yield each folder with the (name, identity) of its wanted regular files; note in `unread` what would not open."""
+) -> Iterator[tuple[bytes, list[tuple[bytes, Facts]]]]:
+    """Yield each folder with the (name, facts) of its wanted regular files; note in `unread` what would not open."""
     pending = [b""]
     while pending:
         folder = pending.pop()
@@ -147,8 +150,8 @@ def _folders(
         yield folder, entries
 
 
-def _entries(folder_fd: int, folder: bytes, names: Names) -> tuple[list[tuple[bytes, Identity]], list[bytes]]:
-    found: list[tuple[bytes, Identity]] = []
+def _entries(folder_fd: int, folder: bytes, names: Names) -> tuple[list[tuple[bytes, Facts]], list[bytes]]:
+    found: list[tuple[bytes, Facts]] = []
     below: list[bytes] = []
     with os.scandir(folder_fd) as listing:
         for entry in listing:
@@ -158,9 +161,12 @@ def _entries(folder_fd: int, folder: bytes, names: Names) -> tuple[list[tuple[by
                 if name != PRIVATE_FOLDER and names.wants_folder(path):
                     below.append(path)
             elif names.wants(path):
-                status = look(name, folder_fd)
-                if status is not None:
-                    found.append((name, status))
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                if stat.S_ISREG(status.st_mode):
+                    found.append((name, facts_of(status)))
     return found, below
 
 
@@ -169,7 +175,7 @@ def _beneath(folder: bytes, unread: set[bytes]) -> bool:
     return any(b"/".join(parts[:depth]) in unread for depth in range(len(parts) + 1))
 
 
-def _pattern(globs: tuple[str, ...]) -> re.Pattern[str]:
+def _pattern(globs: tuple[str, ...]) -> re.Pattern[str] | None:
     if not globs:
-        return re.compile(r"(?!)")
+        return None
     return re.compile("|".join(fnmatch.translate(glob) for glob in globs), re.IGNORECASE)

@@ -19,7 +19,12 @@ _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _CHANGED = (sqlite3.SQLITE_ERROR, 0)
 _STORAGE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
-HEAD = "0002"
+# Queries have to say these in the same words, or SQLite does not see that an index of such files serves them.
+PRESENT = "state NOT IN ('gone', 'quarantined')"
+FOUND = "queue = 'found'"
+WAITING = "queue = 'waiting'"
+
+HEAD = "0003"
 """The latest of the migrations."""
 
 metadata = sa.MetaData()
@@ -88,7 +93,7 @@ files = sa.Table(
         "folder",
         "name",
         unique=True,
-        sqlite_where=sa.text("state NOT IN ('gone', 'quarantined')"),
+        sqlite_where=sa.text(PRESENT),
     ),
     sa.Index(
         "files_queue",
@@ -96,8 +101,10 @@ files = sa.Table(
         "arrived_ns",
         "folder",
         "name",
-        sqlite_where=sa.text("queue = 'waiting'"),
+        sqlite_where=sa.text(WAITING),
     ),
+    sa.Index("files_found", "queue", sqlite_where=sa.text(FOUND)),
+    sa.Index("files_state", "state", "content_id"),
 )
 # state: pending, done, restoring, restored, dismissed, removed; event_at: when one of the last three happened; logged:
 # the last event of it that the duplicates log holds.

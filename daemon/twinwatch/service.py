@@ -104,6 +104,8 @@ class Shift:
         self.bundle = bundle
         self.started = now()
         self._log_trouble = ""
+        self._counts: dict[str, int] = {}
+        self._counted: tuple[int, int] | None = None
         self._catch_up(after_crash=True)
         self.stop = threading.Event()
         hints = Hints()
@@ -200,7 +202,10 @@ class Shift:
         self._log_trouble = trouble
 
     def _leave_status(self) -> dict[str, int]:
-        counts = self.catalog.counts()
+        version = self.catalog.version()
+        if version != self._counted:  # to count looks at every file
+            self._counts, self._counted = self.catalog.counts(), version
+        counts = self._counts
         self.state.write_status(
             {
                 "time": now(),
@@ -224,6 +229,7 @@ class Shift:
                 ],
             },
             {f"files_{state}": float(count) for state, count in counts.items()}
+            | {"folders_switched_off": float(sum(root.latched is not None for root in self.catalog.roots()))}
             | {"judged_total": float(self.pipeline.judged), "workers_lost_total": float(self.workers.lost)},
         )
         return counts

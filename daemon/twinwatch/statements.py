@@ -9,10 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from twinwatch.schema import contents, dismissals, embeddings, files, verdicts
-
-AWAY = ("gone", "quarantined")
-"""The states of a file that has left its path."""
+from twinwatch.schema import PRESENT, contents, dismissals, embeddings, files, verdicts
 
 _the = sa.bindparam
 
@@ -21,7 +18,7 @@ FILE_AT = sa.select(files).where(
     files.c.root_id == _the("root_id"),
     files.c.folder == _the("folder"),
     files.c.name == _the("name"),
-    files.c.state.not_in(AWAY),
+    sa.text(PRESENT),
 )
 SAME_INODE = sa.select(files).where(
     files.c.inode == _the("inode"),
@@ -46,7 +43,7 @@ _new = insert(files)
 # One statement, as events and a scan may name the same new file at the same time, each in a thread of its own.
 ENQUEUE = _new.on_conflict_do_update(
     index_elements=["root_id", "folder", "name"],
-    index_where=files.c.state.not_in(AWAY),
+    index_where=sa.text(PRESENT),
     set_={name: _new.excluded[name] for name in _queued},
 )
 

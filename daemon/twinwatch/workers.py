@@ -42,6 +42,7 @@ _PR_CAPBSET_READ, _PR_CAPBSET_DROP = 23, 24
 _CAPABILITY_VERSION = 0x20080522
 _CAP_DAC_READ_SEARCH = 2
 _MAX_OPEN_FILES = 64
+_CPU_SLACK_S = 2
 _KILLED_BY_OTHERS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # the first also for want of memory
 _UP = "up"
 _START_S = 30.0  # a process that is not up by then will not be
@@ -324,7 +325,9 @@ class Workers:
         ours, theirs = self._context.Pipe()
         compares = getattr(self._slot, "compares", False)
         process = self._context.Process(
-            target=_serve, args=(theirs, self._limits.decode_memory_mb, os.getpid(), compares), daemon=True
+            target=_serve,
+            args=(theirs, self._limits.decode_memory_mb, self._limits.decode_seconds, os.getpid(), compares),
+            daemon=True,
         )
         process.start()
         theirs.close()
@@ -378,7 +381,7 @@ def _tell_of_no_start(exit_code: int | None) -> None:
     structlog.get_logger("twinwatch").warning("a decoder process did not start", exit_code=exit_code)
 
 
-def _serve(connection: Connection, memory_mb: int, parent_pid: int, compares: bool) -> None:
+def _serve(connection: Connection, memory_mb: int, task_s: int, parent_pid: int, compares: bool) -> None:
     """The process: answers tasks until the pipe closes. One that compares loads what it needs before its limits."""
     if compares:
         import cv2
@@ -393,6 +396,7 @@ def _serve(connection: Connection, memory_mb: int, parent_pid: int, compares: bo
             task = connection.recv()
         except EOFError:
             return
+        _limit_cpu(task_s)
         try:
             answer = task()
         except (Vanished, RootAway, Changing, OutOfTime, UnreadableError, OSError) as error:
@@ -420,6 +424,13 @@ def _drop_rights(memory_mb: int, parent_pid: int) -> None:
     ):
         resource.setrlimit(what, (most, most))
     _keep_one_capability(libc)
+
+
+def _limit_cpu(task_s: int) -> None:
+    """Let the kernel end a task that computes for longer than the daemon waits, also while the daemon is stopped."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    most_s = int(used.ru_utime + used.ru_stime) + task_s * len(os.sched_getaffinity(0)) + _CPU_SLACK_S
+    resource.setrlimit(resource.RLIMIT_CPU, (most_s, resource.RLIM_INFINITY))
 
 
 def _keep_one_capability(libc: ctypes.CDLL) -> None:

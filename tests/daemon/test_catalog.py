@@ -121,6 +121,7 @@ def test_an_earlier_catalogue_is_migrated_and_its_dismissals_get_their_time(tmp_
         connection.commit()
     catalog = Catalog(path)
     assert [case.event_at for case in catalog.cases.all()] == ["then", "later", None]
+    assert {"files_found", "files_state"} <= _indexes(catalog._connection).keys()
     catalog.close()
 
 
@@ -406,14 +407,77 @@ def test_an_embedding_is_read_as_it_was_written_and_by_its_bundle_only(catalog: 
     assert np.array_equal(found, vector)
     assert catalog.embedding(known.id, "two") is None
 
-    assert list(catalog.living_embeddings("one")) == []  # no living file holds it
+    assert len(catalog.living_embeddings("one", 256)[0]) == 0  # no living file holds it
     file = put(catalog, root, b"a", content_id=known.id)
     put(catalog, root, b"b", content_id=blank.id)
-    ((content_id, stored),) = catalog.living_embeddings("one")
-    assert content_id == known.id
-    assert np.array_equal(stored, vector)
+    keys, vectors = catalog.living_embeddings("one", 256)
+    assert keys.tolist() == [known.id]
+    assert np.array_equal(vectors, [vector])
     catalog.set_file(file.id, state="quarantined")
-    assert list(catalog.living_embeddings("one")) == []
+    assert len(catalog.living_embeddings("one", 256)[0]) == 0
+
+
+def test_embeddings_by_the_thousand_are_read_in_one_piece(
+    catalog: Catalog, root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twinwatch.catalog._ROWS_AT_ONCE", 7)
+    vectors = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)
+    for number, vector in enumerate(vectors):
+        known = catalog.add_content(content(f"{number}"))
+        catalog.add_embedding(known.id, "one", vector)
+        put(catalog, root, b"%d" % number, content_id=known.id, state="gone" if number % 3 else "kept")
+    keys, read = catalog.living_embeddings("one", 8)
+    assert read.dtype == np.float32
+    assert len(keys) == 17
+    for key, vector in zip(keys.tolist(), read, strict=True):
+        found = catalog.content(key)
+        assert found is not None
+        assert np.array_equal(vector, vectors[int(found.sha256)])
+        assert int(found.sha256) % 3 == 0
+
+
+def test_the_version_changes_with_every_change_and_only_then(catalog: Catalog, root: Root) -> None:
+    catalog.commit()
+    beside = Catalog(catalog.path)
+    seen = [beside.version()]
+    assert beside.version() == seen[-1]
+    beside.release_found()
+    beside.commit()
+    catalog.release_found()
+    catalog.commit()
+    assert beside.version() == seen[-1]
+    for changed in (catalog, beside):
+        put(changed, root, b"a")
+        changed.commit()
+        assert beside.version() not in seen
+        seen.append(beside.version())
+    beside.close()
+
+
+def test_nothing_that_is_asked_all_the_time_looks_at_every_file(catalog: Catalog, root: Root) -> None:
+    """SQLite uses an index of some files only where the query says in the same words which ones those are."""
+    asked: list[str] = []
+
+    def plan(_connection: Any, cursor: Any, statement: str, values: Any, *_: Any) -> None:
+        cursor.execute(f"EXPLAIN QUERY PLAN {statement}", values)
+        asked.extend(row[3] for row in cursor)
+
+    sa.event.listen(catalog._connection.engine, "before_cursor_execute", plan)
+    catalog.files_in(root.id, b"a")
+    catalog.facts_in(root.id, b"a")
+    catalog.folders(root.id)
+    catalog.files_count(root.id)
+    catalog.enqueue(root.id, b"a", SEEN, False, 1, "found")
+    catalog.file_at(root.id, b"a")
+    catalog.release_found()
+    catalog.waiting_count()
+    catalog.counts()
+    catalog.unreadable()
+    assert len(asked) >= 10
+    assert [step for step in asked if step.startswith("SCAN files") and "INDEX" not in step] == []
+    asked.clear()
+    catalog.waiting(1, [root.id], [])
+    assert asked[0] == "SCAN files USING INDEX files_queue"  # which need not be sorted
 
 
 def test_what_a_new_bundle_has_not_embedded_is_listed_once(catalog: Catalog, root: Root) -> None:

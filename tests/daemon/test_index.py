@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from twinwatch.index import PREFIX_AXES, Index, Match, recluster
+from twinwatch import index as module
+from twinwatch.index import AXES, Index, Match, recluster
 
 Vectors = NDArray[np.float32]
 
@@ -57,7 +58,7 @@ def require_same(index: Index, members: dict[int, Vectors], query: Vectors, radi
 def libraries(draw: st.DrawFn) -> Library:
     """Cases that border on the degenerate: equal centroids, repeated members, members on centroids, large norms."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    dim = draw(st.sampled_from([PREFIX_AXES, PREFIX_AXES + 1, 48, 256]))
+    dim = draw(st.sampled_from([AXES, AXES + 1, 48, 256]))
     k, count = draw(st.integers(1, 12)), draw(st.integers(0, 120))
     rank = draw(st.sampled_from([1, 2, 8, dim]))  # how many directions the vectors spread into
     scale = draw(st.sampled_from([1e-3, 1.0, 100.0]))
@@ -120,7 +121,7 @@ def test_so_it_does_after_removals_and_replacements(library: Library, seed: int)
     keys, vectors = index.vectors()
     assert sorted(keys.tolist()) == sorted(members)
     for key, vector in zip(keys.tolist(), vectors, strict=True):
-        assert np.array_equal(vector, members[key])  # the axes are the identity: nothing is rounded
+        assert np.array_equal(vector, members[key])
 
 
 @settings(max_examples=15, deadline=None)
@@ -147,6 +148,54 @@ def clustered(count: int, dim: int = 256, seed: int = 0) -> dict[int, Vectors]:
     centres = rng.normal(size=(30, dim))
     members = centres[rng.integers(0, 30, count)] + 0.3 * rng.normal(size=(count, dim))
     return dict(enumerate((members / np.linalg.norm(members, axis=1, keepdims=True)).astype(np.float32)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(libraries(), st.integers(1, 30))
+def test_built_at_once_it_finds_the_same_and_the_nearest_are_those_of_all(library: Library, most: int) -> None:
+    keys = np.array(sorted(library.members), np.int64)
+    members = np.empty((len(keys), library.centroids.shape[1]), np.float32)
+    for row, key in enumerate(keys.tolist()):
+        members[row] = library.members[key]
+    index = Index.of(library.centroids, keys, members)
+    assert sorted(index.keys().tolist()) == keys.tolist()
+    for query in library.queries:
+        for radius in library.radii:
+            matches = require_same(index, library.members, query, radius)
+            assert index.query(query, radius, most) == matches[:most]
+
+
+def test_what_its_codes_cannot_hold_is_found_too() -> None:
+    """Members far outside of what the codes were fitted to, and queries out there."""
+    rng = np.random.default_rng(2)
+    near, far = rng.normal(size=(400, 64)), 1000 * rng.normal(size=(40, 64))
+    members = np.asarray(near, np.float32)
+    index = Index.of(members[:5], np.arange(len(members)), members.copy())
+    every = dict(enumerate(members)) | {1000 + number: vector for number, vector in enumerate(far.astype(np.float32))}
+    for key in range(1000, 1040):
+        index.add(key, every[key])
+    for query in (members[0], every[1000], every[1039]):
+        for radius in (0.0, 12.0, 9000.0):
+            require_same(index, every, query, radius)
+
+
+def test_blocks_that_come_and_go_lose_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SMALLEST_BLOCK", 8)
+    monkeypatch.setattr(module, "_LARGEST_BLOCK", 16)
+    members = np.stack(list(clustered(200, dim=64).values()))
+    index = Index(members[:3])
+    for key in range(200):
+        index.add(key, members[key])
+    for key in range(0, 200, 3):
+        index.remove(key)
+    kept = {key: members[key] for key in range(200) if key % 3}
+    for query in members[:10]:
+        require_same(index, kept, query, float(np.linalg.norm(query - members[50])))
+    for key in kept:
+        index.remove(key)
+    assert len(index) == 0
+    index.add(7, members[7])
+    assert [match.key for match in index.query(members[7], 0.1)] == [7]
 
 
 def test_a_large_library_gives_the_same_before_and_after_clustering_again() -> None:
@@ -263,7 +312,7 @@ def test_an_empty_index_finds_nothing() -> None:
 
 
 def test_it_is_outgrown_at_four_times_the_size_it_was_clustered_at() -> None:
-    members = clustered(4800, dim=PREFIX_AXES)
+    members = clustered(4800, dim=AXES)
     index = Index(members[0][None, :])
     for key in range(999):
         index.add(key, members[key])

@@ -7,15 +7,16 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from paint import paint
 
+from twinwatch import judgement, removal
 from twinwatch import pipeline as module
-from twinwatch import removal
+from twinwatch.brake import Brake
 from twinwatch.bundle import Bundle, load_bundle
 from twinwatch.catalog import Catalog, File, Root
 from twinwatch.config import Limits
@@ -347,7 +348,94 @@ def test_a_fault_of_the_storage_switches_moving_off(bench: Bench, monkeypatch: p
     assert [root.latched for root in bench.catalog.roots()] == ["input/output error"]
 
 
+def test_too_many_moves_switch_moving_off(bench: Bench) -> None:
+    bench.quarantine()
+    bench.grounds[bench.root.id] = replace(bench.grounds[bench.root.id], brake=Brake(most_per_minute=1))
+    bench.put("a.png", data(1))
+    for name in ("first.png", "second.png", "third.png"):
+        bench.put(name, data(1))
+        bench.settle()
+    assert bench.states() == {"a.png": "kept", "third.png": "duplicate"}
+    (root,) = bench.catalog.roots()
+    assert root.latched == "2 files were moved within a minute (max_moves_per_minute)"
+
+
 # What is a copy
+
+
+@pytest.mark.parametrize("noticed", [False, True], ids=["before its next try", "after it"])
+def test_a_copy_that_is_renamed_while_it_is_judged_is_found(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, noticed: bool
+) -> None:
+    if not noticed:
+        monkeypatch.setattr(module, "RETRY_S", 1.0)
+    bench.quarantine()
+    bench.put("original.png", data(1))
+    bench.settle()
+    before, after = bench.share / "before.png", bench.share / "after.png"
+    move = removal.move
+
+    def rename_first(*arguments: Any) -> Any:
+        if before.exists():
+            before.rename(after)
+        return move(*arguments)
+
+    monkeypatch.setattr(judgement, "move", rename_first)
+    bench.put("before.png", data(1))
+    bench.until(after.exists)
+    if noticed:
+        bench.settle()
+    bench.put("after.png")
+    bench.settle()
+    assert bench.states() == {"original.png": "kept"}
+    moved = [record for record in Quarantine(bench.share).records() if record.state == "quarantined"]
+    assert [record.path for record in moved] == [b"after.png"]
+
+
+@pytest.mark.parametrize("copy", ["exact", "near"])
+def test_a_copy_that_comes_while_its_original_is_renamed_is_found(bench: Bench, copy: str) -> None:
+    bench.put("before.png", data(1))
+    bench.settle()
+    (bench.share / "before.png").rename(bench.share / "after.png")
+    bench.put("copy.png", data(1, 320 if copy == "exact" else 240))
+    bench.put("stranger.png", data(2))
+    bench.settle()
+    bench.put("after.png")
+    bench.settle()
+    assert bench.states() == {"after.png": "kept", "copy.png": "duplicate", "stranger.png": "kept"}
+
+
+def test_a_file_that_is_judged_again_is_no_link_of_its_links(bench: Bench) -> None:
+    bench.put("1.png", data(1))
+    bench.settle()
+    (bench.share / "2.png").hardlink_to(bench.share / "1.png")
+    bench.put("2.png")
+    bench.settle()
+    bench.catalog.set_file(bench.file("1.png").id, state="new", queue="waiting")
+    bench.catalog.commit()
+    bench.settle()
+    assert bench.states() == {"1.png": "kept", "2.png": "link"}
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["forgotten at once", "forgotten late"])
+def test_a_copy_is_found_though_the_first_name_of_its_original_is_gone(bench: Bench, late: bool) -> None:
+    bench.put("1.png", data(1))
+    bench.settle()
+    for name in ("2.png", "3.png"):
+        (bench.share / name).hardlink_to(bench.share / "1.png")
+        bench.put(name)
+    bench.settle()
+    first = bench.file("1.png")
+    (bench.share / "1.png").unlink()
+    bench.put("copy.png", data(1))
+    if late:
+        bench.settle()
+    bench.pipeline.forget([first])
+    bench.until(lambda: "1.png" not in bench.states())
+    bench.settle()
+    states = bench.states()
+    assert states.pop("copy.png") == "duplicate"
+    assert sorted(states.values()) == ["kept", "link"]
 
 
 def test_what_is_no_longer_there_is_nobodys_original(bench: Bench) -> None:

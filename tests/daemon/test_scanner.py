@@ -268,13 +268,14 @@ def test_a_file_that_cannot_be_looked_at_is_not_gone(
     share.write("sub/a.jpg")
     share.write("sub/b.jpg")
     share.scan()
+    inode = (share.path / "sub" / "a.jpg").stat().st_ino
 
-    def fail(path: bytes, folder_fd: int | None = None) -> Any:
-        if path == b"a.jpg":
+    def fail(status: os.stat_result) -> Any:
+        if status.st_ino == inode:
             raise OSError(number, os.strerror(number))
-        return reader.look(path, folder_fd)
+        return reader.facts_of(status)
 
-    monkeypatch.setattr(scanner, "look", fail)
+    monkeypatch.setattr(scanner, "facts_of", fail)
     assert share.scan().gone == []
 
 

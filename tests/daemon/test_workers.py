@@ -261,6 +261,16 @@ def test_a_worker_has_few_rights(pool: Workers) -> None:
     assert limits["writes"] == limits["core"] == (0, 0)
 
 
+def test_every_task_has_its_own_time_to_compute(pool: Workers) -> None:
+    """The daemon waits for 60 s, and the kernel ends what computes for longer, on all cores together."""
+    limit = f"__import__('resource').getrlimit({resource.RLIMIT_CPU})[0]"
+    cores = len(os.sched_getaffinity(0))
+    for _ in range(3):
+        most_s, used_s = call(pool, limit), call(pool, "__import__('time').process_time()")
+        assert used_s + 60 * cores - 1 < most_s <= used_s + 60 * cores + 2
+        call(pool, "sum(range(30_000_000))")
+
+
 def test_a_worker_cannot_write_into_a_file(pool: Workers, share: Path) -> None:
     (share / "a.jpg").write_bytes(b"")
     before = pool.lost

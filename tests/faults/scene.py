@@ -29,16 +29,22 @@ def write(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
-def tree(folder: Path) -> dict[bytes, bytes]:
-    """The bytes of every file beneath a folder, outside of quarantine, by path relative to it."""
+def paths(folder: Path) -> set[bytes]:
+    """The paths of all files beneath a folder, outside of quarantine, relative to it."""
     top = os.fsencode(folder)
-    found = {}
+    found = set()
     for parent, folders, names in os.walk(top):
         folders[:] = [name for name in folders if name != b".twinwatch"]
-        for name in names:
-            path = os.path.join(parent, name)
-            with open(path, "rb") as file:  # noqa: PTH123  pathlib takes no bytes
-                found[path.removeprefix(top + b"/")] = file.read()
+        found.update(os.path.join(parent, name).removeprefix(top + b"/") for name in names)
+    return found
+
+
+def tree(folder: Path) -> dict[bytes, bytes]:
+    """The bytes of every file beneath a folder, outside of quarantine, by path relative to it; none may leave."""
+    found = {}
+    for path in paths(folder):
+        with open(os.path.join(os.fsencode(folder), path), "rb") as file:  # noqa: PTH123  pathlib takes no bytes
+            found[path] = file.read()
     return found
 
 

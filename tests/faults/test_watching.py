@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from faults.scene import held, held_bytes, plain, running, tree, write
+from faults.scene import held, held_bytes, paths, plain, running, tree, write
 from harness import COMMAND, Site, mounted, wait_for
 from tally import PROVE, Counting, scaled
 
@@ -85,7 +85,7 @@ def wait_until_judged(site: Site, folder: Path) -> None:
 
     def judged() -> bool:
         known = site.known(folder)
-        return not {"waiting", "new"}.intersection(known.values()) and known.keys() == tree(folder).keys()
+        return not {"waiting", "new"}.intersection(known.values()) and known.keys() == paths(folder)
 
     wait_for(judged, LONG_S, PAUSE_S)
 

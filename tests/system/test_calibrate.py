@@ -48,6 +48,26 @@ def test_a_real_copy_is_shown_as_the_pair_to_look_at(tmp_path: Path, fill: Fill)
     assert "take one of the two away" in done.stdout
 
 
+def test_no_bundle_is_written_that_would_accuse_more_than_is_bearable(tmp_path: Path, fill: Fill) -> None:
+    folder = fill(tmp_path / "pictures", 24)
+    (folder / "again.jpg").write_bytes((folder / "001.jpg").read_bytes() + b"tail")
+    done = twinwatch("calibrate", str(folder), "--sample", "1", "--out", str(tmp_path / "tuned"))
+    assert done.returncode == 1
+    assert "no evidence level keeps to what is bearable" in done.stdout
+    assert "no bundle is written" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "tuned").exists()
+
+
+def test_what_is_left_of_a_bundle_cut_short_is_written_over(tmp_path: Path, fill: Fill) -> None:
+    folder, out = fill(tmp_path / "pictures", 24), tmp_path / "tuned"
+    out.mkdir()
+    (out / "encoder.onnx").write_bytes(b"the first of three")
+    (out / "centroids.npy.new").write_bytes(b"half of the second")
+    done = twinwatch("calibrate", str(folder), "--sample", "1", "--bearable", "1000", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    load_bundle(out)
+
+
 def test_what_is_no_file_or_far_too_large_is_left_alone(tmp_path: Path, fill: Fill) -> None:
     folder = fill(tmp_path / "pictures", 24)
     os.mkfifo(folder / "pipe.jpg")

@@ -187,6 +187,7 @@ def test_too_few_pictures_are_refused_with_what_is_needed(tmp_path: Path, train:
         (["evaluate", "--against", "phash", "--out", "{out}"], "need a folder of pictures"),
         (["evaluate", "{data}", "--against", "phash,magic"], "no method 'magic'; choose from phash, pdq, seed"),
         (["evaluate", "{data}", "--picture", "{missing}/board.png"], "there is no folder"),
+        (["evaluate", "{data}", "--picture", "{out}.jpeg"], "must end in .png, .svg or .pdf"),
         (["evaluate", "{data}", "--bundle", "{missing}"], "bundle.json is missing"),
     ],
 )

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from twinwatch import __version__
-from twinwatch.bundle import load_bundle, locate
+from twinwatch.bundle import load_bundle, locate, require_place
 from twinwatch.calibration import calibrate, calibrated, findings
 from twinwatch.edits import EDITS, HARD_EDITS, OTHER_EDITS
 from twinwatch.encoder import Encoder
@@ -106,7 +106,7 @@ def everything(
 ) -> None:
     """Fit, cluster, calibrate, evaluate, export and report."""
     with _screen(_work(out, work)) as screen:
-        _refuse_foreign(out)
+        require_place(out)  # better before hours of training than after
         steps = screen.fit(data, preset_name, seed, device, epochs)
         screen.cluster(steps)
         screen.calibrate(steps)
@@ -180,8 +180,7 @@ def evaluate_command(
     With DIR also what the daemon would find of all edits of some pictures, with evidence, and whom it would accuse.
     """
     with _screen(Path() if folder else _work(out, work)) as screen:
-        for option, path in (("--json", json_out), ("--picture", picture)):
-            _refuse_no_folder(option, path)
+        _require_writable(json_out, picture)
         if folder is None:
             if bundle is not None or against or edited is not None or picture is not None:
                 raise ConfigError("--bundle, --against, --evidence and --picture need a folder of pictures: "
@@ -207,7 +206,7 @@ def evaluate_command(
 def export_command(out: Out, work: Work = None, device: Device = "auto") -> None:
     """Write the bundle: ONNX checked against torch, centroids, and what was measured."""
     with _screen(_work(out, work)) as screen:
-        _refuse_foreign(out)
+        require_place(out)
         screen.export(screen.steps(device), out)
 
 
@@ -382,12 +381,6 @@ def _work(out: Path | None, work: Path | None) -> Path:
     return out.with_name(out.name + ".work")
 
 
-def _refuse_foreign(out: Path) -> None:
-    """Better before hours of training than after."""
-    if out.exists() and not (out / "bundle.json").exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out} exists and is not a bundle; name another --out")
-
-
 def _recall_table(columns: Mapping[str, Mapping[str, float]]) -> Table:
     """Recall by edit in percent, a column for each heading; means after each kind of edit."""
     table = Table()
@@ -404,10 +397,13 @@ def _recall_table(columns: Mapping[str, Mapping[str, float]]) -> Table:
     return table
 
 
-def _refuse_no_folder(option: str, path: Path | None) -> None:
-    """Better before minutes of measuring than after."""
-    if path is not None and not path.absolute().parent.is_dir():
-        raise ConfigError(f"{option} {path}: there is no folder {path.absolute().parent}")
+def _require_writable(json_out: Path | None, picture: Path | None) -> None:
+    """Raises ConfigError. Better before minutes of measuring than after."""
+    for option, path in (("--json", json_out), ("--picture", picture)):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise ConfigError(f"{option} {path}: there is no folder {path.absolute().parent}")
+    if picture is not None and picture.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise ConfigError(f"--picture {picture}: the name must end in .png, .svg or .pdf")
 
 
 def _mean(shares: dict[str, float]) -> float:

@@ -17,7 +17,8 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from twinwatch.decode import MAX_MEGAPIXELS, SUFFIXES, decode_exact
+from twinwatch.calibration import pictures_below
+from twinwatch.decode import MAX_MEGAPIXELS, decode_exact
 from twinwatch.edits import ALL_EDITS, edited_bytes
 from twinwatch.errors import ConfigError, UnreadableError
 
@@ -73,7 +74,7 @@ def load_pictures(folder: Path, side: int, progress: Progress, at_least: int = M
     Bytes seen before and nearly uniform pictures are left out: they would be taught as strangers of their own copies.
     Raises ConfigError when fewer than `at_least` pictures remain.
     """
-    found = _walk(folder)
+    found = pictures_below(folder)
     rows: list[NDArray[np.uint8]] = []
     paths: list[Path] = []
     skipped: list[Skipped] = []
@@ -142,16 +143,6 @@ def in_threads(work: Callable[[Path], T], paths: Sequence[Path]) -> Iterator[Ite
 class _Decoded:
     pixels: NDArray[np.uint8]
     sha256: str
-
-
-def _walk(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise ConfigError(f"{folder} is not a folder; name one that holds pictures")
-    found: list[Path] = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(parent, name) for name in files if Path(name).suffix.lower().removeprefix(".") in SUFFIXES]
-    return sorted(found)
 
 
 def _read(path: Path, side: int) -> _Decoded | str:
