@@ -7,6 +7,7 @@ that the file holds. Nothing is written.
 from __future__ import annotations
 
 import io
+import math
 import struct
 import warnings
 from dataclasses import dataclass
@@ -31,7 +32,9 @@ _RESAMPLING = Image.Resampling.BILINEAR
 _SUBFILE_TYPE = 254  # TIFF 6.0: bit 0 marks a reduced version of another image, bit 2 a transparency mask
 _REDUCED_OR_MASK = 0b101
 _MOST_FRAMES = 20
-_DRAFT_FACTOR = 2  # a drafted JPEG keeps at least this many times the pixels asked for on each side
+# A drafted JPEG keeps at least so many times the pixels asked for on each side. For evidence fewer, as 12 megapixels,
+# of 4000 by 3000, would only just miss being drafted at all.
+_DRAFT_FACTOR, _FIT_DRAFT_FACTOR = 2, 1.5
 
 pillow_heif.register_heif_opener(thumbnails=False)
 Image.init()
@@ -102,7 +105,8 @@ def _load(data: bytes, size: tuple[int, int], max_megapixels: float, keep_aspect
         target = _fit(full, max(size)) if keep_aspect else size
         stored = (target[1], target[0]) if turned else target
         first_of_many = _holds_more(image, kind, data)
-        image.draft("RGB", (stored[0] * _DRAFT_FACTOR, stored[1] * _DRAFT_FACTOR))
+        factor = _FIT_DRAFT_FACTOR if keep_aspect else _DRAFT_FACTOR
+        image.draft("RGB", (math.ceil(stored[0] * factor), math.ceil(stored[1] * factor)))
         image.load()
         if kind == "PNG" and b"IEND" not in data:  # Pillow is content without the end, zlib's checksum included
             raise UnreadableError("damaged or not supported: image file is truncated")
