@@ -205,12 +205,13 @@ def live(site: Site, idle_s: float, patience_s: float) -> dict[str, float]:
         process = subprocess.Popen(command, stderr=told, env={**os.environ, "NOTIFY_SOCKET": str(address)})
         while b"READY=1" not in channel.recv(4096):
             pass
-    figures["ready s"] = time.monotonic() - started_s
+    figures["ready s"], figures["ready cpu s"] = time.monotonic() - started_s, _used_s(process.pid)
     paint(time.time_ns() % (1 << 32)).save(newcomer)
     for name, words in (("scanned s", " scanned "), ("judged s", newcomer.name)):
         while words not in log.read_text() and process.poll() is None:
             time.sleep(0.05)
         figures[name] = time.monotonic() - started_s
+    figures["judged cpu s"] = _used_s(process.pid)
     while _use(process.pid, 5) > QUIET and time.monotonic() - started_s < patience_s:
         continue
     figures["at rest s"] = time.monotonic() - started_s
@@ -220,19 +221,23 @@ def live(site: Site, idle_s: float, patience_s: float) -> dict[str, float]:
     figures["judged"] = _field(site.state / "metrics.prom", "twinwatch_judged_total")
     newcomer.unlink()
     process.terminate()
-    if process.wait(60):
+    asked_s = time.monotonic()
+    if process.wait(PATIENCE_S):
         raise SystemExit(log.read_text())
-    return figures
+    return figures | {"ending s": time.monotonic() - asked_s}
 
 
 def rows(figures: dict[str, float], count: int) -> Iterator[Row]:
     """The figures as lines of a table."""
     decoded = figures["known judged"] - 1  # all but the newcomer
     yield "ready after a restart", "15 s", f"{figures['known ready s']:.1f} s"
+    yield "the same in CPU time", "", f"{figures['known ready cpu s']:.1f} s"
     yield "files decoded again", "0", f"{decoded:.0f}"
     yield "first pass in the daemon done, after the start", "", f"{figures['known scanned s']:.1f} s"
     yield "first new picture judged, after the start", "", f"{figures['known judged s']:.1f} s"
+    yield "CPU time until pass and index are done", "", f"{figures['known judged cpu s']:.1f} s"
     yield "at rest, after the start", "", f"{figures['known at rest s']:.0f} s"
+    yield "ended, after it was told to", "", f"{figures['known ending s']:.1f} s"
     for name, goal in (("memory", "1.2 KB a file"), ("peak", "")):
         above_kb = (figures[f"known {name} bytes"] - figures[f"empty {name} bytes"]) / 1000
         yield f"{name} above an empty folder's", goal, f"{above_kb / count:.2f} KB a file"
@@ -252,14 +257,15 @@ def _cpu_s() -> float:
 
 def _use(pid: int, seconds: float) -> float:
     """The share of one core that a process, without its children, uses over a while."""
-
-    def ticks() -> int:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return int(fields[11]) + int(fields[12])  # utime and stime: proc(5)
-
-    before, started_s = ticks(), time.monotonic()
+    before_s, started_s = _used_s(pid), time.monotonic()
     time.sleep(seconds)
-    return (ticks() - before) / os.sysconf("SC_CLK_TCK") / (time.monotonic() - started_s)
+    return (_used_s(pid) - before_s) / (time.monotonic() - started_s)
+
+
+def _used_s(pid: int) -> float:
+    """The CPU time that a process, without its children, has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime and stime: proc(5)
 
 
 def _field(path: Path, name: str) -> float:

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import os
 import pwd
+from datetime import timedelta
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
     """Return `1 folder`, `2 folders`; `plural` is for nouns that take more than an s."""
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def backlog(waiting: int, files_per_s: float) -> str:
+    """Return `20 waiting`, with `2.5 files/s, 0:00:08 left` where there is both a pace and something to do."""
+    if not waiting or not files_per_s:
+        return f"{waiting} waiting"
+    return f"{waiting} waiting, {files_per_s:.1f} files/s, {timedelta(seconds=round(waiting / files_per_s))} left"
 
 
 def user_name(uid: int | None = None) -> str:

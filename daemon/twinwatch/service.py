@@ -24,7 +24,7 @@ from twinwatch.ground import Ground
 from twinwatch.intake import Intake, Spot
 from twinwatch.notify import notify
 from twinwatch.patrol import Patrol
-from twinwatch.phrases import counted
+from twinwatch.phrases import backlog, counted
 from twinwatch.pipeline import Pipeline
 from twinwatch.roots import refuse_unknown
 from twinwatch.scanner import Names
@@ -106,6 +106,7 @@ class Shift:
         self._log_trouble = ""
         self._counts: dict[str, int] = {}
         self._counted: tuple[int, int] | None = None
+        self._busy_since, self._judged_before, self._files_per_s = time.monotonic(), 0, 0.0
         self._catch_up(after_crash=True)
         self.stop = threading.Event()
         hints = Hints()
@@ -187,7 +188,7 @@ class Shift:
         if time.monotonic() - self._caught_up_s > _CATCH_UP_S:
             self._catch_up(after_crash=False)
         counts = self._leave_status()
-        notify(f"STATUS={counts.get('kept', 0)} pictures known, {counts['waiting']} waiting")
+        notify(f"STATUS={counts.get('kept', 0)} pictures known, {backlog(counts['waiting'], self._files_per_s)}")
 
     def _catch_up(self, after_crash: bool) -> None:
         """Log what an earlier shift, or a command, could not. What cannot be logged now is logged later."""
@@ -206,6 +207,7 @@ class Shift:
         if version != self._counted:  # to count looks at every file
             self._counts, self._counted = self.catalog.counts(), version
         counts = self._counts
+        self._take_pace(counts["waiting"])
         self.state.write_status(
             {
                 "time": now(),
@@ -215,6 +217,7 @@ class Shift:
                 "bundle": self.bundle.id,
                 "preset": self.bundle.manifest.preset,
                 "in_flight": self.pipeline.in_flight(),
+                "files_per_s": self._files_per_s,
                 "roots": [
                     {
                         "path": str(beat.watch.path),
@@ -233,6 +236,13 @@ class Shift:
             | {"judged_total": float(self.pipeline.judged), "workers_lost_total": float(self.workers.lost)},
         )
         return counts
+
+    def _take_pace(self, waiting: int) -> None:
+        """Note how many files a second were judged since the queue was last empty."""
+        now_s = time.monotonic()
+        if not waiting:
+            self._busy_since, self._judged_before = now_s, self.pipeline.judged
+        self._files_per_s = (self.pipeline.judged - self._judged_before) / max(TICK_S, now_s - self._busy_since)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from twinwatch.bundle import Bundle
@@ -27,6 +28,7 @@ from twinwatch.workers import Workers
 
 _WAIT_S = 0.1
 _PROBE_S = 1.0
+_TELL_EVERY = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ def survey(
     limits: Limits,
     progress: Callable[[int, int], None],
 ) -> Survey:
-    """Judge every picture in `folders`, the oldest first. `progress` is told (judged, to judge).
+    """Judge every picture in `folders`, the oldest first. `progress` is told (judged, to judge as far as is known).
 
     Raises ConfigError, StorageError, and TwinwatchError where a folder goes away meanwhile.
     """
@@ -85,9 +87,17 @@ def survey(
     catalog = Catalog(catalog_path)
     roots: list[Root] = []
     grounds: dict[int, Ground] = {}
-    files = 0
+    files = new = 0
+
+    def report(root: Root, found: Found) -> None:
+        nonlocal new
+        enqueue(catalog, root, found.path, found.seen, "found")
+        new += 1
+        if new % _TELL_EVERY == 0:
+            progress(0, new)
+
     for folder in folders:
-        root, found = _walk(folder, catalog)
+        root, found = _walk(folder, catalog, report)
         roots.append(root)
         grounds[root.id] = Ground(folder, root.folder, protect=False)
         files += found
@@ -117,16 +127,12 @@ def survey(
     return result
 
 
-def _walk(folder: Path, catalog: Catalog) -> tuple[Root, int]:
+def _walk(folder: Path, catalog: Catalog, report: Callable[[Root, Found], None]) -> tuple[Root, int]:
     try:
         root = recognise(folder, catalog, time.time_ns(), starting=True)
     except AwayError as error:
         raise ConfigError(str(error)) from None
-
-    def report(found: Found) -> None:
-        enqueue(catalog, root, found.path, found.seen, "found")
-
-    result = scan(Watch(path=folder), root, catalog, report, threading.Event().is_set)
+    result = scan(Watch(path=folder), root, catalog, partial(report, root), lambda: False)
     if result.away:
         raise ConfigError(f"{folder}: {result.away}")
     for file in result.gone:

@@ -16,7 +16,7 @@ from rich.text import Text
 from twinwatch.cases import Case
 from twinwatch.catalog import Refused
 from twinwatch.duplog import entry_of, path_fields
-from twinwatch.phrases import counted, printable, show_path
+from twinwatch.phrases import backlog, counted, printable, show_path
 
 if TYPE_CHECKING:
     from twinwatch.calibration import Calibration
@@ -167,7 +167,8 @@ def status_table(status: dict[str, Any], counts: dict[str, int], pid: int | None
     row("files", f"{originals}, {copies}, {counts.get('quarantined', 0)} in quarantine")
     unreadable = counts.get("unreadable", 0)
     hint = " (`twinwatch list --unreadable`)" if unreadable else ""
-    row("", f"{counts.get('restored', 0)} restored, {unreadable} unreadable{hint}, {counts['waiting']} waiting")
+    to_do = backlog(counts["waiting"], status.get("files_per_s", 0.0) if pid else 0.0)
+    row("", f"{counts.get('restored', 0)} restored, {unreadable} unreadable{hint}, {to_do}")
     for root in status.get("roots", []):
         path = root["path"]
         action = "quarantine off: protected" if root.get("protect") else root["action"]

@@ -303,6 +303,32 @@ def test_an_original_that_is_closed_to_the_daemon_switches_nothing_off(
     assert not (bench.share / "second.png").exists()
 
 
+def test_what_has_no_embedding_is_not_looked_for_again_and_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks at every file, so an answer that there is nothing is believed for a while; but not of other roots."""
+    asked: list[list[int]] = []
+    real = Catalog.lacking_embedding
+
+    def ask(catalog: Catalog, bundle_id: str, limit: int, roots: list[int], but: set[int]) -> list[File]:
+        asked.append(roots)
+        return real(catalog, bundle_id, limit, roots, but)
+
+    monkeypatch.setattr(Catalog, "lacking_embedding", ask)
+    bench.pipeline.feed(bench.catalog)
+    bench.put("a.png", data(1))
+    bench.settle()
+    bench.pipeline.feed(bench.catalog)
+    assert asked == [[bench.root.id]]
+    known = bench.pipeline._all_embedded
+    assert known is not None
+    bench.pipeline._all_embedded = replace(known, until_s=0.0)  # time passes, and there was a change
+    for _ in range(2):
+        bench.pipeline.feed(bench.catalog)
+    assert len(asked) == 2
+    del bench.grounds[bench.root.id]
+    bench.pipeline.feed(bench.catalog)
+    assert asked[2:] == [[]]
+
+
 # What is moved
 
 

@@ -78,6 +78,27 @@ def test_a_folder_that_goes_away_ends_it(album: Path, put_another: bool) -> None
     assert caught.value.exit_code == 1
 
 
+def test_a_long_look_through_folders_tells_how_many_are_to_be_judged(
+    album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class EnoughError(Exception):
+        pass
+
+    def count(judged: int, total: int) -> None:
+        told.append((judged, total))
+        if len(told) == 3:
+            raise EnoughError
+
+    (album / "more").mkdir()
+    for path in (album / "b.jpg", album / "more" / "c.jpg"):
+        path.write_bytes(b"a picture")
+    monkeypatch.setattr(survey, "_TELL_EVERY", 1)
+    told: list[tuple[int, int]] = []
+    with pytest.raises(EnoughError):
+        look_through(album, count)
+    assert told == [(0, 1), (0, 2), (0, 3)]
+
+
 @pytest.mark.timeout(20)
 def test_a_disk_that_fills_ends_it(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_catalog: Catalog) -> None:
