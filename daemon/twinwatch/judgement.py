@@ -131,8 +131,8 @@ class Judge:
     def _failed(self, file: File, arrival: Arrival) -> None:
         failure = arrival.failure
         if isinstance(failure, Vanished):
-            if file.path == arrival.file.path:  # else it has been given another place since, and waits there
-                self.forget(file)
+            if (file.path, file.identity) == (arrival.file.path, arrival.file.identity):
+                self.forget(file)  # else it has come back since, or been given another place, and waits there
         elif isinstance(failure, Changing):
             self._settle_again(file)
         elif isinstance(failure, WorkerLost | UnreadableError):

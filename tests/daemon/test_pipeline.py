@@ -29,7 +29,7 @@ from twinwatch.pipeline import Pipeline
 from twinwatch.quarantine import MoveOrder, Quarantine, QuarantineFaultError
 from twinwatch.reader import Identity
 from twinwatch.scanner import folder_of
-from twinwatch.workers import Align, Changing, Inspect, Inspection, Proof, WorkerKilled
+from twinwatch.workers import Align, Changing, Inspect, Inspection, Proof, Vanished, WorkerKilled
 
 
 class Decoders:
@@ -301,6 +301,19 @@ def test_an_original_that_is_closed_to_the_daemon_switches_nothing_off(
     bench.put("second.png", data(1))
     bench.settle()
     assert not (bench.share / "second.png").exists()
+
+
+def test_a_file_that_comes_back_before_it_is_noted_as_gone_is_judged(bench: Bench) -> None:
+    """As at the start, while all that is known is read and nothing can be judged."""
+    gone = bench.decoders.held[b"a.png"] = threading.Event()
+    bench.decoders.failures[b"a.png"].append(Vanished())
+    bench.put("a.png", data(1))
+    bench.until(bench.pipeline.in_flight)
+    (bench.share / "a.png").unlink()
+    bench.put("a.png", data(2))
+    gone.set()
+    bench.settle()
+    assert bench.states() == {"a.png": "kept"}
 
 
 def test_what_has_no_embedding_is_not_looked_for_again_and_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
