@@ -1,8 +1,10 @@
 """Exact search against faiss and brute force over the same embeddings, as the library grows; prints ratios of times.
 
 The embeddings have the shape of real ones: those of a folder's pictures, or of painted ones, each moved about within
-the covariance of its 60 nearest neighbours and put back on the unit sphere. Answers are compared with brute force. All
-run in one thread. Needs faiss-cpu to stand beside; without it there is brute force only.
+the covariance of its 60 nearest neighbours and put back on the unit sphere; how far the nearest are is printed of both.
+Answers are compared with brute force. All run in one thread and take turns, query by query; times are processor time,
+so that what else the machine does counts for little. Needs faiss-cpu to stand beside; without it there is brute force
+only. What is measured tells what fifty million pictures would take.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from numpy.typing import NDArray
 from paint import paint
 from PIL import Image
 
-from twinwatch.bundle import Bundle, load_bundle, locate
+from twinwatch.bundle import EMBEDDING_DIM, Bundle, load_bundle, locate
 from twinwatch.calibration import pictures_below
 from twinwatch.decode import MAX_MEGAPIXELS, decode_exact
 from twinwatch.encoder import Encoder
@@ -76,13 +78,27 @@ def made_like(real: Vectors, size: int, seed: int = 0) -> Vectors:
     return made
 
 
-def median_ms(queries: Vectors, search: Callable[[Vectors], Any]) -> tuple[float, list[Any]]:
-    times_s, answers = [], []
+def nearest_quantiles(vectors: Vectors, among: int, seed: int = 0) -> NDArray[np.float64]:
+    """Return the 5, 25, 50, 75 and 95% quantiles of the distance to the nearest, of up to 1,000 in so many others."""
+    picked = vectors[np.random.default_rng(seed).permutation(len(vectors))[: among + min(1000, among // 4)]]
+    squares = 2 - 2 * picked[among:] @ picked[:among].T  # [queries, among]
+    return np.quantile(np.sqrt(np.maximum(squares.min(axis=1), 0)), (0.05, 0.25, 0.5, 0.75, 0.95))
+
+
+def medians_ms(queries: Vectors, searches: dict[str, Callable[[Vectors], Any]]) -> dict[str, float]:
+    """Return the processor time of each search, which take turns."""
+    times_s: dict[str, list[float]] = {name: [] for name in searches}
     for query in queries:
-        started_s = time.perf_counter()
-        answers.append(search(query))
-        times_s.append(time.perf_counter() - started_s)
-    return 1e3 * float(np.median(times_s)), answers
+        for name, search in searches.items():
+            started_s = time.thread_time()
+            search(query)
+            times_s[name].append(time.thread_time() - started_s)
+    return {name: 1e3 * float(np.median(times)) for name, times in times_s.items()}
+
+
+def size_bytes(index: Index) -> int:
+    arrays = (array for block in index._blocks for array in vars(block).values())
+    return sum(array.nbytes for array in arrays) + index._places.nbytes
 
 
 def require_exact(index: Index, vectors: Vectors, query: Vectors, radius: float) -> None:
@@ -104,15 +120,13 @@ def require_exact(index: Index, vectors: Vectors, query: Vectors, radius: float)
 
 def measure(vectors: Vectors, queries: Vectors, radius: float) -> dict[str, float]:
     """Medians of one size, in milliseconds, and ratios: how many times the other's speed ours has."""
-    started_s = time.perf_counter()
-    index = recluster(np.arange(len(vectors)), vectors)
-    built_s = time.perf_counter() - started_s
+    started_s = time.thread_time()
+    index = recluster(np.arange(len(vectors)), vectors.copy())
+    built_s = time.thread_time() - started_s
+    found = {"size": float(len(vectors)), "built_s": built_s}
+    found["member_bytes"] = size_bytes(index) / len(vectors)
     for query in queries[:5]:
         require_exact(index, vectors, query, radius)
-    found = {"size": float(len(vectors)), "built_s": built_s}
-    found["nearest_ms"], answers = median_ms(queries, lambda query: index.query(query, radius, NEAREST))
-    found["range_ms"], ranges = median_ms(queries, lambda query: index.query(query, radius))
-    found["in_range"] = float(np.median([len(answer) for answer in ranges]))
     rivals: dict[str, Callable[[Vectors], Any]] = {"brute force": lambda query: np.linalg.norm(vectors - query, axis=1)}
     if faiss is not None:
         flat = faiss.IndexFlatL2(vectors.shape[1])
@@ -122,7 +136,7 @@ def measure(vectors: Vectors, queries: Vectors, radius: float) -> dict[str, floa
         inverted = faiss.IndexIVFFlat(faiss.IndexFlatL2(vectors.shape[1]), vectors.shape[1], lists)
         inverted.train(vectors[: 64 * lists])
         inverted.add(vectors)
-        nearest = [{match.key for match in answer} for answer in answers]
+        nearest = [{match.key for match in index.query(query, radius, NEAREST)} for query in queries]
         for probes in (1, *(lists * part // 16 for part in (1, 2, 4, 8, 12, 16))):
             inverted.nprobe = max(1, probes)
             theirs = [set(inverted.search(query[None], NEAREST)[1][0].tolist()) for query in queries]
@@ -131,27 +145,73 @@ def measure(vectors: Vectors, queries: Vectors, radius: float) -> dict[str, floa
         rivals[f"IndexIVFFlat at full recall ({inverted.nprobe} of {lists} lists)"] = lambda query: inverted.search(
             query[None], NEAREST
         )
-    few = queries[:10]
-    for name, search in rivals.items():
-        found[name], _ = median_ms(few, search)
-    return found
+    found["in_range"] = float(np.median([len(index.query(query, radius)) for query in queries]))
+    ours = {
+        "nearest_ms": lambda query: index.query(query, radius, NEAREST),
+        "range_ms": lambda query: index.query(query, radius),
+    }
+    return found | medians_ms(queries, {**ours, **rivals})
+
+
+def grown(centroids: Vectors, vectors: Vectors, queries: Vectors, radius: float) -> list[dict[str, float]]:
+    """Add one after the other to an empty index, as the daemon does, clustering anew when it is outgrown."""
+    index = Index(centroids)
+    marks = {count * 10**power for power in range(2, 8) for count in (1, 2, 5)} | {len(vectors)}
+    rows, adding_s, clustering_s = [], 0.0, 0.0
+    for key, vector in enumerate(vectors):
+        started_s = time.thread_time()
+        index.add(key, vector)
+        added_s = time.thread_time()
+        if index.outgrown():
+            index = recluster(*index.vectors())
+        adding_s, clustering_s = adding_s + added_s - started_s, clustering_s + time.thread_time() - added_s
+        if len(index) in marks:
+            times_ms = medians_ms(queries, {"nearest_ms": lambda query: index.query(query, radius, NEAREST)})  # noqa: B023
+            rows.append({"size": float(len(index)), **times_ms})
+            require_exact(index, vectors[: key + 1], queries[0], radius)
+    print(
+        f"{len(vectors):,} added one by one: {1e3 * adding_s / len(vectors):.3f} ms each, and {clustering_s:.0f} s of "
+        "clustering beside; the nearest in "
+        + ", ".join(f"{row['nearest_ms']:.2f} ms of {int(row['size']):,}" for row in rows)
+    )
+    return rows
 
 
 def show(found: dict[str, float]) -> None:
     ours_ms = found["nearest_ms"]
     print(
-        f"{int(found['size']):,} embeddings: built in {found['built_s']:.1f} s; "
-        f"the nearest {NEAREST} in {ours_ms:.2f} ms, "
+        f"{int(found['size']):,} embeddings: built in {found['built_s']:.1f} s, "
+        f"{found['member_bytes']:.0f} bytes each; the nearest {NEAREST} in {ours_ms:.2f} ms, "
         f"all {found['in_range']:.0f} within the radius in {found['range_ms']:.2f} ms; "
         + ", ".join(
             f"{value / ours_ms:.1f} times the speed of {name} ({value:.1f} ms)"
             for name, value in found.items()
-            if name not in ("size", "built_s", "nearest_ms", "range_ms", "in_range")
+            if name not in ("size", "built_s", "member_bytes", "nearest_ms", "range_ms", "in_range")
         )
     )
 
 
-def draw(rows: list[dict[str, float]], path: Path) -> None:
+def on_paper(rows: list[dict[str, float]], size: int = 50_000_000) -> str:
+    """Say what a library beyond this machine would take, by the line through the last two sizes.
+
+    In memory are then codes, offsets, keys, clusters and places, and the embeddings in half precision, whose rounding
+    error joins that of the codes; those in full lie in a file, of which a query reads the few it could not decide.
+    """
+    last, first = rows[-1], rows[-2]
+    slope_ms = (last["nearest_ms"] - first["nearest_ms"]) / (last["size"] - first["size"])
+    query_ms = last["nearest_ms"] + slope_ms * (size - last["size"])
+    embedding = 4 * EMBEDDING_DIM
+    beside = last["member_bytes"] - embedding
+    built_s = last["built_s"] / last["size"] * size
+    return (
+        f"On paper, {size:,}: {(beside + embedding) * size / 1e9:.0f} GB of memory as it is, "
+        f"{(beside + embedding / 2) * size / 1e9:.0f} GB with the embeddings in half precision and "
+        f"{embedding * size / 1e9:.0f} GB of them in full on disk; the nearest {NEAREST} in {query_ms:.0f} ms on one "
+        f"thread; built in {built_s / 60:.0f} minutes beside the service with as many clusters as now"
+    )
+
+
+def draw(rows: list[dict[str, float]], growing: list[dict[str, float]], path: Path) -> None:
     from matplotlib.figure import Figure
 
     from twinwatch_training.drawing import COPY, STRANGER, save
@@ -160,9 +220,15 @@ def draw(rows: list[dict[str, float]], path: Path) -> None:
     axes = figure.subplots()
     sizes = [row["size"] for row in rows]
     axes.loglog(sizes, [row["nearest_ms"] for row in rows], "o-", color=COPY, label=f"twinwatch, nearest {NEAREST}")
+    if growing:
+        label = "the same in a library that grows one by one"
+        axes.loglog(
+            [row["size"] for row in growing], [row["nearest_ms"] for row in growing], "-", color=COPY, label=label
+        )
     axes.loglog(sizes, [row["range_ms"] for row in rows], "s--", color=COPY, alpha=0.5, label="twinwatch, whole range")
-    axes.loglog(sizes, [row["brute force"] for row in rows], "o-", color=STRANGER, label="brute force")
-    axes.set(xlabel="pictures in the library", ylabel="a query, median (ms)")
+    rival = "brute force" if "IndexFlatL2" not in rows[0] else "IndexFlatL2"
+    axes.loglog(sizes, [row[rival] for row in rows], "o-", color=STRANGER, label=rival.replace("Index", "faiss Index"))
+    axes.set(xlabel="pictures in the library", ylabel="processor time of a query, median (ms)")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     figure.suptitle("Exact search as the library grows, one thread", fontsize=10)
@@ -177,6 +243,7 @@ def main() -> None:
     parser.add_argument("--bundle", default="default")
     parser.add_argument("--sizes", default="10000,100000", help="of the library, with commas")
     parser.add_argument("--queries", type=int, default=100)
+    parser.add_argument("--grow", action="store_true", help="also add them all one by one, and ask on the way")
     parser.add_argument("--picture", type=Path, help="draw the growth to this file; needs the extra `training`")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -185,16 +252,27 @@ def main() -> None:
     if faiss is None:
         print("faiss is not installed, so there is only brute force to compare with: pip install faiss-cpu")
     sizes = [int(size) for size in arguments.sizes.split(",")]
-    made = made_like(real_embeddings(bundle, arguments.folder, 1000), max(sizes) + arguments.queries)
+    real = real_embeddings(bundle, arguments.folder, 1000)
+    made = made_like(real, max(sizes) + arguments.queries)
+    among = len(real) * 4 // 5
+    for name, vectors in (("real", real), ("made", made)):
+        print(
+            f"the nearest of {among:,}, {name}:", " ".join(f"{each:.3f}" for each in nearest_quantiles(vectors, among))
+        )
     queries, library = made[: arguments.queries], made[arguments.queries :]
     rows = []
     for size in sizes:
         rows.append(measure(library[:size], queries, radius))
         show(rows[-1])
+    if len(rows) > 1:
+        print(on_paper(rows))
+    growing = grown(bundle.centroids, library, queries, radius) if arguments.grow else []
     if arguments.picture is not None:
-        draw(rows, arguments.picture)
+        draw(rows, growing, arguments.picture)
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps({"radius": radius, "sizes": rows}, indent=2) + "\n", encoding="utf-8")
+        arguments.json.write_text(
+            json.dumps({"radius": radius, "sizes": rows, "growing": growing}, indent=2) + "\n", encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":

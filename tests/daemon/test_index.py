@@ -179,25 +179,6 @@ def test_what_its_codes_cannot_hold_is_found_too() -> None:
             require_same(index, every, query, radius)
 
 
-def test_blocks_that_come_and_go_lose_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_SMALLEST_BLOCK", 8)
-    monkeypatch.setattr(module, "_LARGEST_BLOCK", 16)
-    members = np.stack(list(clustered(200, dim=64).values()))
-    index = Index(members[:3])
-    for key in range(200):
-        index.add(key, members[key])
-    for key in range(0, 200, 3):
-        index.remove(key)
-    kept = {key: members[key] for key in range(200) if key % 3}
-    for query in members[:10]:
-        require_same(index, kept, query, float(np.linalg.norm(query - members[50])))
-    for key in kept:
-        index.remove(key)
-    assert len(index) == 0
-    index.add(7, members[7])
-    assert [match.key for match in index.query(members[7], 0.1)] == [7]
-
-
 def test_a_large_library_gives_the_same_before_and_after_clustering_again() -> None:
     members = clustered(1500)
     first = Index(np.stack([members[key] for key in range(0, 200, 10)]))
@@ -326,3 +307,68 @@ def test_it_is_outgrown_at_four_times_the_size_it_was_clustered_at() -> None:
     assert not index.outgrown()
     index.add(3999, members[3999])
     assert index.outgrown()
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SMALLEST_BLOCK", 8)
+    monkeypatch.setattr(module, "_LARGEST_BLOCK", 64)
+    monkeypatch.setattr(module, "_AT_ONCE", 16)
+    monkeypatch.setattr(module, "_SAMPLED", 32)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_members_that_move_are_found_where_they_are() -> None:
+    pool = clustered(700, seed=3)
+    index = Index.of(np.stack(list(pool.values())[:5]), np.arange(300), np.stack([pool[key] for key in range(300)]))
+    members = {key: pool[key] for key in range(300)}
+    rng = np.random.default_rng(1)
+    for step in range(900):
+        key = int(rng.integers(0, 700))
+        if rng.random() < (0.7 if step > 300 else 0.3):
+            index.remove(key)
+            members.pop(key, None)
+        else:
+            index.add(key, pool[key])
+            members[key] = pool[key]
+    assert len(index) == len(members)
+    for key in range(0, 700, 7):
+        matches = require_same(index, members, pool[key], 1.3)
+        assert index.query(pool[key], 1.3, 20) == matches[:20]
+        assert (key in index) == (key in members)
+        if key in members:
+            assert np.array_equal(index.vector(key), pool[key])
+            assert index.cluster_of(key) == next(match.cluster for match in matches if match.key == key)
+    for key in list(members):
+        index.remove(key)
+    assert (len(index), index.query(pool[0], 9.0), index.query(pool[0], 9.0, 20)) == (0, [], [])
+    index.add(3, pool[3])
+    assert [match.key for match in index.query(pool[3], 0.1)] == [3]
+
+
+def test_a_library_of_copies_of_one_picture_gives_all_of_them() -> None:
+    same = clustered(1)[0]
+    members = dict.fromkeys(range(200), same)
+    index = Index.of(same[None], np.arange(200), np.tile(same, (200, 1)))
+    assert [match.key for match in index.query(same, 0.0)] == list(range(200))
+    assert [match.key for match in index.query(same, 1.0, 20)] == list(range(20))
+    require_same(index, members, same + np.float32(1e-4), 0.01)
+
+
+def test_the_product_is_one_of_whole_numbers_up_to_the_largest() -> None:
+    """A processor that adds in 16 bits would give less."""
+    codes = np.random.default_rng(0).choice(np.array([-127, -126, 126, 127], np.int8), (AXES + 1, 640))
+    codes[:, 0], codes[:, 1] = 127, -127
+    asked = np.full((1, AXES + 1), 127, np.uint8)
+    (products,) = module._product().run(None, {"a": asked, "b": codes})
+    assert np.array_equal(products, asked.astype(np.int32) @ codes.astype(np.int32))
+
+
+def test_the_product_s_model_is_what_its_comments_say() -> None:
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load_from_string(module._PRODUCT)
+    (node,) = model.graph.node
+    assert (node.op_type, list(node.input), list(node.output)) == ("MatMulInteger", ["a", "b"], ["s"])
+    types = [each.type.tensor_type.elem_type for each in (*model.graph.input, *model.graph.output)]
+    assert types == [onnx.TensorProto.UINT8, onnx.TensorProto.INT8, onnx.TensorProto.INT32]
+    assert model.opset_import[0].version == 10

@@ -15,6 +15,7 @@ PIPELINE = "tests/daemon/test_pipeline.py::test_"
 SCANNER = "tests/daemon/test_scanner.py::test_"
 ROOTS = "tests/daemon/test_roots.py::test_"
 SETTLE = "tests/daemon/test_settle.py::test_"
+INDEX = "tests/daemon/test_index.py::test_"
 DUPLOG = "tests/daemon/test_duplog.py::test_"
 CATALOG = "tests/daemon/test_catalog.py::test_"
 DECISIONS = "tests/daemon/test_decisions.py::test_"
@@ -164,7 +165,10 @@ MUTANTS = (
     mutant("nothing settles", "settle", "        if age_ns >= self.settle_s * 1e9:", "        if True:", "a file is judged once it is whole", f"{SETTLE}old_is_as_old_as_the_settling_time"),
     mutant("an overflow of events asks for no scan", "watcher", "            self._watcher.lost_events()\n", "            pass\n", MISSED, f"{WATCHER}an_overflow_of_the_kernel_s_queue_marks_every_armed_root"),
     mutant("hints that do not fit are dropped", "watcher", "                self._lossy.add(root)\n", "                pass\n", MISSED, f"{WATCHER}beyond_the_capacity_the_root_is_marked"),
-    mutant("codes are taken for what they stand for", "index", "            steps = (reach + error + self._error + rounding) / (2 * self._shadows.step)\n", "            steps = reach / (2 * self._shadows.step)\n", MISSED, "tests/daemon/test_index.py::test_a_query_returns_what_brute_force_does"),
+    mutant("codes are taken for what they stand for", "index", "(reach + float(errors[0]) + self._error + rounding)", "reach", MISSED, f"{INDEX}a_query_returns_what_brute_force_does"),
+    mutant("the nearest of a few are taken for the nearest", "index", "float(near[most - 1])", "float(near[0])", MISSED, f"{INDEX}the_nearest_are_kept"),
+    mutant("a query is moved into another box than the members", "index", "shadows.clip(-_LARGEST * self.step, _LARGEST * self.step)", "shadows.clip(-_LARGEST * wide, _LARGEST * wide)", MISSED, f"{INDEX}what_its_codes_cannot_hold"),
+    mutant("a member that moved is looked for where it was", "index", "        self._places[block.keys[place]] = number\n", "", MISSED, f"{INDEX}members_that_move"),
     mutant("a PNG without its end is whole", "decode", 'b"IEND" not in data', "False", "a truncated file is no copy", "tests/daemon/test_decode.py::test_a_truncated_file_is_refused"),
     # The log, and the state
     mutant("a line is written by each who comes", "duplog", "            if catalog.cases.claim_line(case):", "            if catalog.cases.claim_line(case) or True:", LOGGED, f"{DUPLOG}two_at_work_write_each_verdict_once"),
