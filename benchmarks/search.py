@@ -223,7 +223,7 @@ def draw(rows: list[dict[str, float]], growing: list[dict[str, float]], path: Pa
     if growing:
         label = "the same in a library that grows one by one"
         axes.loglog(
-            [row["size"] for row in growing], [row["nearest_ms"] for row in growing], "-", color=COPY, label=label
+            [row["size"] for row in growing], [row["nearest_ms"] for row in growing], ":", color=COPY, label=label
         )
     axes.loglog(sizes, [row["range_ms"] for row in rows], "s--", color=COPY, alpha=0.5, label="twinwatch, whole range")
     rival = "brute force" if "IndexFlatL2" not in rows[0] else "IndexFlatL2"
