@@ -9,11 +9,9 @@ The processes import this module, so what only some of them need, or only the da
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import multiprocessing
 import os
-import resource
 import signal
 import threading
 import time
@@ -29,6 +27,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from twinwatch.decode import Picture, decode_exact, decode_fit
 from twinwatch.errors import UnreadableError, WorkersError
 from twinwatch.reader import Identity, open_beneath, open_root, read_whole
+from twinwatch.rights import drop_rights, limit_cpu
 
 if TYPE_CHECKING:
     from twinwatch.config import Limits
@@ -36,13 +35,6 @@ if TYPE_CHECKING:
     from twinwatch.evidence.view import View
     from twinwatch.verify import Evidence
 
-_PR_SET_PDEATHSIG = 1
-_PR_SET_NO_NEW_PRIVS = 38
-_PR_CAPBSET_READ, _PR_CAPBSET_DROP = 23, 24
-_CAPABILITY_VERSION = 0x20080522
-_CAP_DAC_READ_SEARCH = 2
-_MAX_OPEN_FILES = 64
-_CPU_SLACK_S = 2
 _KILLED_BY_OTHERS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # the first also for want of memory
 _UP = "up"
 _START_S = 30.0  # a process that is not up by then will not be
@@ -389,14 +381,14 @@ def _serve(connection: Connection, memory_mb: int, task_s: int, parent_pid: int,
         import twinwatch.verify  # noqa: F401
 
         cv2.setNumThreads(1)
-    _drop_rights(memory_mb, parent_pid)
+    drop_rights(memory_mb, parent_pid)
     connection.send(_UP)
     while True:
         try:
             task = connection.recv()
         except EOFError:
             return
-        _limit_cpu(task_s)
+        limit_cpu(task_s)
         try:
             answer = task()
         except (Vanished, RootAway, Changing, OutOfTime, UnreadableError, OSError) as error:
@@ -404,52 +396,3 @@ def _serve(connection: Connection, memory_mb: int, task_s: int, parent_pid: int,
         except MemoryError:
             answer = UnreadableError("needs more memory than limits.decode_memory_mb")
         connection.send(answer)
-
-
-def _drop_rights(memory_mb: int, parent_pid: int) -> None:
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # these are for the daemon
-    libc = ctypes.CDLL(None)
-    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent_pid:  # the daemon died before the line above
-        os._exit(1)
-    # The limit is on addresses, of which libraries and the stacks of their threads, one a core, hold many already.
-    memory_bytes = _held_bytes() + (memory_mb << 20)
-    for what, most in (
-        (resource.RLIMIT_AS, memory_bytes),
-        (resource.RLIMIT_NOFILE, _MAX_OPEN_FILES),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        resource.setrlimit(what, (most, most))
-    _keep_one_capability(libc)
-
-
-def _limit_cpu(task_s: int) -> None:
-    """Let the kernel end a task that computes for longer than the daemon waits, also while the daemon is stopped."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    most_s = int(used.ru_utime + used.ru_stime) + task_s * len(os.sched_getaffinity(0)) + _CPU_SLACK_S
-    resource.setrlimit(resource.RLIMIT_CPU, (most_s, resource.RLIM_INFINITY))
-
-
-def _keep_one_capability(libc: ctypes.CDLL) -> None:
-    """A daemon that root runs reads everybody's files; its decoders may read them too, and nothing else that root may.
-
-    Otherwise a decoder that was taken over could lift its own limits. See capabilities(7), capget(2).
-    """
-    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
-    sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; the same for the upper 32
-    libc.capget(header, sets)
-    kept = sets[1] & 1 << _CAP_DAC_READ_SEARCH
-    number = 0
-    while libc.prctl(_PR_CAPBSET_READ, number, 0, 0, 0) >= 0:
-        libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)  # refused to whoever is not root, and needless there
-        number += 1
-    if libc.capset(header, (ctypes.c_uint32 * 6)(kept, kept)) != 0:
-        os._exit(1)
-
-
-def _held_bytes() -> int:
-    """Return how large this process is in addresses: proc_pid_statm(5)."""
-    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
