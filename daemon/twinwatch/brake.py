@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from itertools import takewhile
 
 _MINUTE_S, _HOUR_S = 60.0, 3600.0
 FEWEST = 100
@@ -30,7 +31,7 @@ class Brake:
         while now_s - self._times_s[0] > _HOUR_S:
             self._times_s.popleft()
         moved = len(self._times_s)
-        within_minute = sum(now_s - time_s <= _MINUTE_S for time_s in self._times_s)
+        within_minute = sum(1 for _ in takewhile(lambda time_s: now_s - time_s <= _MINUTE_S, reversed(self._times_s)))
         why = ""
         if within_minute > self._most_per_minute:
             why = f"{within_minute} files were moved within a minute (max_moves_per_minute)"

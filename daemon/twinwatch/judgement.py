@@ -120,9 +120,9 @@ class Judge:
 
     def forget(self, file: File) -> None:
         """Note that a file is gone from its path. One that was not judged to the end is new wherever it turns up."""
-        self.catalog.set_file(file.id, state="gone", queue=None)
-        if file.state == "new":
-            self.catalog.set_file(file.id, content_id=None)
+        self.catalog.set_file(
+            file.id, state="gone", queue=None, content_id=None if file.state == "new" else file.content_id
+        )
         self._miss(file.id, time.time_ns())
         self._drop_if_orphaned(file.content_id)
         if file.content_id is not None:  # also where a copy was kept that missed it

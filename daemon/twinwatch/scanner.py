@@ -50,14 +50,14 @@ class Names:
         """True if the file's name is included, and neither its name nor its path is excluded."""
         text = os.fsdecode(path)
         name = text.rpartition("/")[2]
-        if self._include is None or self._include.match(name) is None:
-            return False
-        return self._exclude is None or (self._exclude.match(name) is None and self._exclude.match(text) is None)
+        return self._include is not None and self._include.match(name) is not None and not self._excludes(text, name)
 
     def wants_folder(self, path: bytes) -> bool:
         text = os.fsdecode(path)
-        name = text.rpartition("/")[2]
-        return self._exclude is None or (self._exclude.match(name) is None and self._exclude.match(text) is None)
+        return not self._excludes(text, text.rpartition("/")[2])
+
+    def _excludes(self, path: str, name: str) -> bool:
+        return self._exclude is not None and any(self._exclude.match(text) for text in (name, path))
 
 
 def folder_of(root: Path) -> tuple[int, int]:
