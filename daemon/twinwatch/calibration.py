@@ -231,7 +231,7 @@ class _Desk:
     def __init__(self, paths: tuple[Path, ...], size: tuple[int, int]) -> None:
         self.paths = paths
         self.size = size
-        self.view = lru_cache(_KEPT_VIEWS)(lambda row: _view(paths[row].read_bytes()))
+        self.view = lru_cache(_KEPT_VIEWS)(lambda row: view_of(paths[row].read_bytes()))
 
 
 _desks: list[_Desk] = []  # one in each process
@@ -249,7 +249,7 @@ def _edited(row: int) -> _Judged | None:
     except (OSError, UnreadableError):
         return None
     pixels = np.stack([decode_exact(data, desk.size, MAX_MEGAPIXELS).pixels for data in copies])
-    return _Judged(pixels, [compare(original, _view(data)).score for data in copies])
+    return _Judged(pixels, [compare(original, view_of(data)).score for data in copies])
 
 
 def _compare(pair: tuple[int, int]) -> float:
@@ -260,7 +260,8 @@ def _compare(pair: tuple[int, int]) -> float:
     return compare(one, other).score
 
 
-def _view(data: bytes) -> View:
+def view_of(data: bytes) -> View:
+    """Return a picture as evidence takes it. Raises UnreadableError."""
     return View.of(decode_fit(data, EVIDENCE_SIDE, MAX_MEGAPIXELS).pixels)
 
 

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinwatch.bundle import Bundle
-from twinwatch.decode import MAX_MEGAPIXELS, decode_exact, decode_fit
+from twinwatch.calibration import view_of
+from twinwatch.decode import MAX_MEGAPIXELS, decode_exact
 from twinwatch.edits import ALL_EDITS, EDITS, HARD_EDITS, edited_bytes
-from twinwatch.evidence.view import View
-from twinwatch.verify import EVIDENCE_SIDE, compare
+from twinwatch.verify import compare
 from twinwatch_training.calibrate import NOMINEES, pairwise
 from twinwatch_training.data import Progress
 from twinwatch_training.evaluate import mean_recall, onnx_embedder
@@ -97,14 +97,14 @@ class _Desk:
         self.library = library
         pixels = np.stack([self._small(path.read_bytes()) for path in library])
         self._embeddings = self._embed(pixels)  # [L, 256]
-        self._view = lru_cache(_KEPT_VIEWS)(lambda row: _view(library[row].read_bytes()))
+        self._view = lru_cache(_KEPT_VIEWS)(lambda row: view_of(library[row].read_bytes()))
 
     def original(self, data: bytes) -> int | None:
         """The number of the library picture that `data` is found to be a copy of."""
         manifest = self._bundle.manifest
         distances = pairwise(self._embed(self._small(data)[None]), self._embeddings)[0]  # [L]
         nominees = np.argsort(distances, kind="stable")[:NOMINEES]
-        copy = _view(data)
+        copy = view_of(data)
         for row in nominees[distances[nominees] <= manifest.nomination_radius]:
             if compare(self._view(int(row)), copy).score >= manifest.evidence_level:
                 return int(row)
@@ -129,7 +129,3 @@ def _copies(row: int) -> list[int]:
     """The original found for each edit of a library picture, -1 for none."""
     found = (_desks[0].original(data) for data in edited_bytes(_desks[0].library[row]))
     return [-1 if number is None else number for number in found]
-
-
-def _view(data: bytes) -> View:
-    return View.of(decode_fit(data, EVIDENCE_SIDE, MAX_MEGAPIXELS).pixels)
