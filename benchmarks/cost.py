@@ -18,7 +18,8 @@ import numpy as np
 from paint import paint
 
 from twinwatch.bundle import load_bundle, locate
-from twinwatch.decode import MAX_MEGAPIXELS, SUFFIXES, decode_exact, decode_fit
+from twinwatch.calibration import pictures_below
+from twinwatch.decode import MAX_MEGAPIXELS, decode_exact, decode_fit
 from twinwatch.edits import ALL_EDITS
 from twinwatch.encoder import Encoder
 from twinwatch.verify import EVIDENCE_SIDE, compare
@@ -39,7 +40,7 @@ def main() -> None:
         if arguments.folder is None:
             for number in range(arguments.count):
                 paint(number, 1024, 768).save(folder / f"{number}.jpg", quality=88)
-        found = sorted(path for path in folder.rglob("*") if path.suffix.lower().removeprefix(".") in SUFFIXES)
+        found = pictures_below(folder)
         stored = [path.read_bytes() for path in found[:: max(1, len(found) // arguments.count)][: arguments.count]]
     encoder = Encoder(bundle, "cpu", threads=1)
     width, height = bundle.input_size

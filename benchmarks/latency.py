@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -22,9 +21,10 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from processes import cpu_s, memory_mb
 from scan import photo
 
-from twinwatch.decode import SUFFIXES
+from twinwatch.calibration import pictures_below
 from twinwatch.edits import EDITS, edit_file
 
 _SIZE = (4000, 3000)
@@ -78,7 +78,7 @@ def library(share: Path, source: Path | None, count: int) -> list[Path]:
         for number in range(count):
             photo(number, *_SIZE).save(share / f"{number:04}.jpg", quality=80)
     else:
-        found = sorted(path for path in source.rglob("*") if path.suffix.lower().removeprefix(".") in SUFFIXES)
+        found = pictures_below(source)
         for number, path in enumerate(found[:count]):
             (share / f"{number:04}{path.suffix.lower()}").write_bytes(path.read_bytes())
     return sorted(share.iterdir())
@@ -150,25 +150,6 @@ def wait_until(what: Callable[[], bool], pause_s: float = _PAUSE_S) -> None:
         if time.monotonic() > until_s:
             raise SystemExit(f"nothing came of it in {_PATIENCE_S:.0f} s")
         time.sleep(pause_s)
-
-
-def cpu_s(pid: int) -> float:
-    """Seconds of processors that a process and all that descend from it took."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    own_s = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # proc_pid_stat(5): utime, stime
-    return own_s + sum(cpu_s(child) for child in children(pid))
-
-
-def memory_mb(pid: int) -> float:
-    """The proportional set size of a process and all that descend from it."""
-    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    own_kb = next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
-    return own_kb / 1024 + sum(memory_mb(child) for child in children(pid))
-
-
-def children(pid: int) -> set[int]:
-    threads = Path(f"/proc/{pid}/task").iterdir()
-    return {int(child) for thread in threads for child in (thread / "children").read_text().split()}
 
 
 if __name__ == "__main__":

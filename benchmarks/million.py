@@ -27,6 +27,7 @@ import numpy as np
 import sqlalchemy as sa
 import yaml
 from paint import paint
+from processes import own_cpu_s
 from rich.console import Console
 from rich.table import Table
 
@@ -200,18 +201,18 @@ def live(site: Site, idle_s: float, patience_s: float) -> dict[str, float]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel, log.open("wb") as told:
         channel.bind(str(address))
         channel.settimeout(PATIENCE_S)
-        command = [sys.executable, "-c", "from twinwatch.cli import main; main()", "run", "-v", "-c", str(site.config)]
+        command = [sys.executable, "-m", "twinwatch", "run", "-v", "-c", str(site.config)]
         started_s = time.monotonic()
         process = subprocess.Popen(command, stderr=told, env={**os.environ, "NOTIFY_SOCKET": str(address)})
         while b"READY=1" not in channel.recv(4096):
             pass
-    figures["ready s"], figures["ready cpu s"] = time.monotonic() - started_s, _used_s(process.pid)
+    figures["ready s"], figures["ready cpu s"] = time.monotonic() - started_s, own_cpu_s(process.pid)
     paint(time.time_ns() % (1 << 32)).save(newcomer)
     for name, words in (("scanned s", " scanned "), ("judged s", newcomer.name)):
         while words not in log.read_text() and process.poll() is None:
             time.sleep(0.05)
         figures[name] = time.monotonic() - started_s
-    figures["judged cpu s"] = _used_s(process.pid)
+    figures["judged cpu s"] = own_cpu_s(process.pid)
     while _use(process.pid, 5) > QUIET and time.monotonic() - started_s < patience_s:
         continue
     figures["at rest s"] = time.monotonic() - started_s
@@ -257,15 +258,9 @@ def _cpu_s() -> float:
 
 def _use(pid: int, seconds: float) -> float:
     """The share of one core that a process, without its children, uses over a while."""
-    before_s, started_s = _used_s(pid), time.monotonic()
+    before_s, started_s = own_cpu_s(pid), time.monotonic()
     time.sleep(seconds)
-    return (_used_s(pid) - before_s) / (time.monotonic() - started_s)
-
-
-def _used_s(pid: int) -> float:
-    """The CPU time that a process, without its children, has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime and stime: proc(5)
+    return (own_cpu_s(pid) - before_s) / (time.monotonic() - started_s)
 
 
 def _field(path: Path, name: str) -> float:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from twinwatch.decode import SUFFIXES
+from twinwatch.calibration import pictures_below
 from twinwatch.edits import ALL_EDITS, EDITS, HARD_EDITS, OTHER_EDITS, SEED_EDITS, edited_bytes
 
 _OLD_S, _AGE_S = 1_000_000_000, 10
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--bundle", default="default")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    paths = sorted(path for path in arguments.folder.rglob("*") if path.suffix.lower().removeprefix(".") in SUFFIXES)
+    paths = pictures_below(arguments.folder)
     if arguments.part is not None:
         paths = paths[arguments.part :: 2]
     order = np.random.default_rng(arguments.seed).permutation(len(paths))

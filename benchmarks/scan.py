@@ -27,7 +27,7 @@ import numpy as np
 from paint import paint
 from PIL import Image
 
-from twinwatch.decode import SUFFIXES
+from twinwatch.calibration import pictures_below
 from twinwatch.edits import EDITS, edit_file
 
 PAINTED = {"small": (1000, 768, 576, 88), "large": (100, 4000, 3000, 80)}  # how many, width, height, quality
@@ -88,7 +88,7 @@ def photo(seed: int, width: int, height: int) -> Image.Image:
 def lay_out(folder: Path, source: Path) -> tuple[int, int]:
     """Originals are called `N.ext`, their copies, which are younger, `N--edit.jpg`. Return how many there are."""
     folder.mkdir()
-    paths = sorted(path for path in source.rglob("*") if path.suffix.lower().removeprefix(".") in SUFFIXES)
+    paths = pictures_below(source)
     written = []
     for number, path in enumerate(paths):
         written.append(folder / f"{number:05}{path.suffix.lower()}")
