@@ -453,21 +453,27 @@ def test_a_copy_that_comes_while_its_original_is_renamed_is_found(bench: Bench, 
     assert bench.states() == {"after.png": "kept", "copy.png": "duplicate", "stranger.png": "kept"}
 
 
+def before_the_search_for(path: bytes, act: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Act once, just before the original of a file is looked for; return a list that holds its path from then on."""
+    find = Originals.find
+    acted: list[bytes] = []
+
+    def act_first(self: Originals, newcomer: File, *arguments: Any, **more: Any) -> Any:
+        if newcomer.path == path and not acted:
+            acted.append(path)
+            act()
+        return find(self, newcomer, *arguments, **more)
+
+    monkeypatch.setattr(Originals, "find", act_first)
+    return acted
+
+
 def test_a_file_that_is_rewritten_while_it_is_judged_is_judged_as_what_it_is_then(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.put("original.png", data(1))
     bench.settle()
-    find = Originals.find
-    rewritten: list[bytes] = []
-
-    def rewrite_first(self: Originals, newcomer: File, *arguments: Any, **more: Any) -> Any:
-        if not rewritten:
-            rewritten.append(newcomer.path)
-            bench.rewrite("late.png", data(1))
-        return find(self, newcomer, *arguments, **more)
-
-    monkeypatch.setattr(Originals, "find", rewrite_first)
+    rewritten = before_the_search_for(b"late.png", lambda: bench.rewrite("late.png", data(1)), monkeypatch)
     bench.put("late.png", data(2))
     bench.settle()
     assert rewritten == [b"late.png"]
@@ -479,19 +485,10 @@ def test_a_copy_that_comes_while_its_original_is_to_be_judged_again_is_found(
 ) -> None:
     bench.put("original.png", data(1))
     bench.settle()
-    find = Originals.find
-
-    def touch_first(self: Originals, newcomer: File, *arguments: Any, **more: Any) -> Any:
-        if newcomer.path == b"copy.png" and not touched:
-            touched.append(True)
-            bench.rewrite("original.png", data(1))
-        return find(self, newcomer, *arguments, **more)
-
-    touched: list[bool] = []
-    monkeypatch.setattr(Originals, "find", touch_first)
+    touched = before_the_search_for(b"copy.png", lambda: bench.rewrite("original.png", data(1)), monkeypatch)
     bench.put("copy.png", data(1))
     bench.settle()
-    assert touched
+    assert touched == [b"copy.png"]
     assert bench.states() == {"original.png": "kept", "copy.png": "duplicate"}
 
 
