@@ -54,9 +54,9 @@ def laid_over(windows: Windows, different: Mask, laid: Laid) -> Mask | None:
     hidden = []
     for picture, other in ((laid.base, laid.laid), (laid.laid, laid.base)):
         # In one of the two, not here in one and there in the other: that is a thing that moved.
-        found = [addition for region in regions if (addition := _addition(picture, other, region)) is not None]
-        if found and len(found) == len(regions):
-            hidden.append(cells(np.logical_or.reduce(found).astype(np.float32), windows.grid.cell) > 0)
+        covered = _additions(picture, other, regions)
+        if covered is not None:
+            hidden.append(cells(covered.astype(np.float32), windows.grid.cell) > 0)
     return min(hidden, key=np.count_nonzero, default=None)
 
 
@@ -69,6 +69,17 @@ def _regions(changed: Mask, different: Mask, cell: int) -> Iterator[Mask]:
         for row, column in zip(*np.nonzero((labels == label) & different), strict=True):
             pixels[row * cell : (row + 2) * cell, column * cell : (column + 2) * cell] = True
         yield _touching(changed, pixels)
+
+
+def _additions(picture: Floats, other: Floats, regions: list[Mask]) -> Mask | None:
+    """The pixels of all that was laid over `picture`, None where one of the regions shows something else, or none."""
+    covered = None
+    for region in regions:
+        addition = _addition(picture, other, region)
+        if addition is None:
+            return None
+        covered = addition if covered is None else covered | addition
+    return covered
 
 
 def _addition(picture: Floats, other: Floats, changed: Mask) -> Mask | None:

@@ -13,6 +13,7 @@ from twinwatch.evidence.text import reduced, reduction
 from twinwatch.evidence.view import View
 
 _COARSE, _CLOSE = 64, 128  # pixels at which the thing is looked for, and at which its place is corrected
+_FROM = 256  # pixels from which the copy is brought to each size; from all it has, that would take most of the time
 _MARGIN, _LEAST = 0.2, 10  # share of each side that may lie outside the original; pixels that must be left
 _FACTORS = tuple(0.36 * 1.08**step for step in range(20))  # of the copy's size against the original's: to 1.55
 _LIKENESS = 0.85  # correlation from which a place is worth a look
@@ -26,9 +27,10 @@ def by_shape(original: View, copy: View) -> Placement | None:
     """
     grey = original.shrunk(_COARSE).astype(np.float32)
     best: tuple[float, Matrix] = (_LIKENESS, np.eye(3))
+    from_, ready = copy.shrunk(_FROM), reduction(copy.size, _FROM)
     for factor in _FACTORS:
         scale = factor * _COARSE / max(copy.size)  # from pixels of the copy to those of `grey`
-        small = reduced(copy.grey, scale).astype(np.float32)
+        small = reduced(from_, scale / ready).astype(np.float32)
         for turn, mirror in np.ndindex(4, 2):
             view = np.rot90(small[:, ::-1] if mirror else small, turn)
             margin = [round(_MARGIN * length) for length in view.shape]
