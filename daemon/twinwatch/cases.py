@@ -128,9 +128,11 @@ class Cases:
         one, two = sorted((sha256, other))
         self._connection.execute(insert(dismissals).values(one=one, other=two, time=time).on_conflict_do_nothing())
 
-    def dismissed(self, sha256: str, other: str) -> bool:
-        one, two = sorted((sha256, other))
-        return self._connection.scalar(statements.DISMISSED, {"one": one, "other": two}) is not None
+    def dismissed(self, sha256: str, others: Iterable[str]) -> frozenset[str]:
+        """Return those of the others that a content is no duplicate of, as a person said."""
+        which = {"sha256": sha256, "others": list(others)}
+        pairs = self._connection.execute(statements.DISMISSED, which)
+        return frozenset(one if other == sha256 else other for one, other in pairs)
 
     def dismissals(self) -> list[tuple[str, str, str]]:
         """Return (sha256, other sha256, time) of everything that was dismissed."""

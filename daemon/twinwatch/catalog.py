@@ -78,6 +78,14 @@ class Content:
 
 
 @dataclass(frozen=True, slots=True)
+class Holders:
+    """Who holds a content: originals, never flagged ones first, then the oldest; and files to be judged again."""
+
+    originals: list[File]
+    queued: list[File]
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """A file (its absolute path) that is no readable picture, and why."""
 
@@ -260,15 +268,13 @@ class Catalog:
     def set_identity(self, file_id: int, identity: Identity, **values: Any) -> None:
         self.set_file(file_id, **_identity_values(identity), **values)
 
-    def originals(self, content_id: int, but: int) -> list[File]:
-        """Return the files that hold a content and can be an original: never flagged ones first, then the oldest."""
-        which = {"content_id": content_id, "states": _ORIGINALS, "but": but}
-        return [_file(row) for row in self._connection.execute(statements.HOLDERS, which)]
-
-    def queued_holders(self, content_id: int) -> list[int]:
-        """Return the ids of files that held a content when they were judged, and are to be judged again."""
-        which = {"content_id": content_id, "states": _ORIGINALS}
-        return list(self._connection.scalars(statements.QUEUED_HOLDERS, which))
+    def holders(self, content_ids: Iterable[int]) -> dict[int, Holders]:
+        """Return who holds each of these contents and can be an original."""
+        found = {content_id: Holders([], []) for content_id in content_ids}
+        for row in self._connection.execute(statements.HOLDERS, {"content_ids": list(found)}):
+            holders = found[row.content_id]
+            (holders.originals if row.queue is None else holders.queued).append(_file(row))
+        return found
 
     def has_living(self, content_id: int) -> bool:
         """True while a file that can be an original holds this content."""
@@ -325,8 +331,12 @@ class Catalog:
     # Contents
 
     def content(self, content_id: int) -> Content | None:
-        row = self._connection.execute(statements.CONTENT, {"the_id": content_id}).first()
-        return None if row is None else Content(*row)
+        return self.contents([content_id]).get(content_id)
+
+    def contents(self, content_ids: Iterable[int]) -> dict[int, Content]:
+        """Return those of these contents that there are, by id."""
+        rows = self._connection.execute(statements.CONTENTS, {"ids": list(content_ids)})
+        return {row.id: Content(*row) for row in rows}
 
     def content_of(self, sha256: str) -> Content | None:
         row = self._connection.execute(statements.CONTENT_OF, {"sha256": sha256}).first()

@@ -7,6 +7,7 @@ who they were: none of them is its original.
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -39,6 +40,10 @@ class Line(Generic[Item]):
         if self._next in self._waiting:
             return 0.0
         return max(0.0, min(one.since_s for one in self._waiting.values()) + self._patience_s - now_s)
+
+    def soon(self, most: int) -> list[Item]:
+        """Return those whose turn is next, as far as they are ready."""
+        return [self._waiting[number].item for number in heapq.nsmallest(most, self._waiting)]
 
     def turn(self, now_s: float) -> tuple[Item, frozenset[int]] | None:
         """Take out who is next; return it with the keys of those that went ahead of it, or None."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,14 +17,14 @@ import structlog
 from numpy.typing import NDArray
 
 from twinwatch.bundle import Bundle
-from twinwatch.catalog import Catalog, Content, File
+from twinwatch.catalog import Catalog, Content, File, Holders
 from twinwatch.config import Limits
 from twinwatch.errors import UnreadableError
 from twinwatch.ground import Ground
-from twinwatch.index import Index
+from twinwatch.index import Index, Match
 from twinwatch.policy import Kind
 from twinwatch.reader import Identity
-from twinwatch.workers import Align, Changing, Nominee, OutOfTime, Place, Proof, Vanished, WorkerLost, Workers
+from twinwatch.workers import Align, Changing, Nominee, OutOfTime, Place, Search, Vanished, WorkerLost, Workers
 
 if TYPE_CHECKING:
     from twinwatch.verify import Evidence
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 NOMINEES = 20
 _COPIES = 5  # known copies that are nominated too: a folder may hold one picture in dozens of versions
 _LOOKED_AT = 400
+_ASKED_AT_ONCE = 25  # contents that the catalogue is asked for; the nominees are mostly among the first
 
 _log = structlog.get_logger("twinwatch")
 
@@ -76,6 +78,7 @@ class Originals:
         self._passed_over: frozenset[int] = frozenset()
         self.younger: list[File] = []
         self.absent: set[int] = set()
+        self._ahead: dict[int, tuple[Align, Future[Search]] | None] = {}  # by id of the newcomer; None: nobody is near
 
     def find(
         self,
@@ -92,17 +95,44 @@ class Originals:
         OSError where it cannot be told now.
         """
         self._passed_over, self.younger, self.absent = but, [], set()
-        twin = next(self._living(content, newcomer, content), None)
+        twin = next(self._holding(content, newcomer, content), None)
         if twin is not None:
             return Original(twin, content, "exact")
         if content.blank or embedding is None:
             return None
         nominees = self._nominees(newcomer, content, embedding, index)
-        proof = self._proof(newcomer, place, content, nominees) if nominees else None
-        if proof is None:
-            self.absent.update(each.file.id for each in nominees if self._there(each.file) is None)
+        search = self._search(newcomer, self._task(place, content, nominees)) if nominees else None
+        if search is None or search.proof is None:
+            missing = frozenset() if search is None else search.missing
+            gone = (each for number, each in enumerate(nominees) if number in missing or self._there(each.file) is None)
+            self.absent.update(each.file.id for each in gone)
             return None
-        return replace(nominees[proof.number], evidence=proof.evidence)
+        return replace(nominees[search.proof.number], evidence=search.proof.evidence)
+
+    def foresee(
+        self, newcomer: File, place: Place, content: Content, embedding: NDArray[np.float32], index: Index
+    ) -> None:
+        """Let evidence be sought before the newcomer's turn; `find` takes it if it then asks for the very same.
+
+        Raises OSError.
+        """
+        self._passed_over, self._ahead[newcomer.id] = frozenset(), None
+        if not content.blank and next(self._holding(content, newcomer, content), None) is None:
+            nominees = self._nominees(newcomer, content, embedding, index)
+            if nominees:
+                task = self._task(place, content, nominees)
+                self._ahead[newcomer.id] = task, self._workers.align(task)
+
+    def foreseen(self, newcomer: int) -> bool:
+        """True where all was done that can be done before its turn."""
+        return newcomer in self._ahead
+
+    def forget_all_but(self, newcomers: set[int]) -> None:
+        """Drop what was sought ahead for all but these ids."""
+        for newcomer in self._ahead.keys() - newcomers:
+            sought = self._ahead.pop(newcomer)
+            if sought is not None:
+                sought[1].cancel()
 
     def _nominees(
         self, newcomer: File, content: Content, embedding: NDArray[np.float32], index: Index
@@ -113,11 +143,8 @@ class Originals:
         """
         originals: list[Original] = []
         copies: list[Original] = []
-        for match in index.query(embedding, self._bundle.manifest.nomination_radius, _LOOKED_AT):
-            other = None if match.key == content.id else self._catalog.content(match.key)
-            if other is None:
-                continue
-            living = (file for file in self._living(other, newcomer, content) if not self._refers(file, content))
+        for match, other, holders in self._near(content, embedding, index):
+            living = (file for file in self._living(holders, newcomer) if not self._refers(file, content))
             file = next(living, None)
             if file is None:
                 continue
@@ -131,6 +158,21 @@ class Originals:
         further = {each.content.id: each for each in followed if each is not None and each.content.id not in near}
         return [*originals, *further.values(), *copies]
 
+    def _near(
+        self, content: Content, embedding: NDArray[np.float32], index: Index
+    ) -> Iterator[tuple[Match, Content, Holders]]:
+        """Yield what lies near and was not dismissed as an original of a content, the nearest first."""
+        matches = index.query(embedding, self._bundle.manifest.nomination_radius, _LOOKED_AT)
+        for start in range(0, len(matches), _ASKED_AT_ONCE):
+            part = matches[start : start + _ASKED_AT_ONCE]
+            keys = [match.key for match in part if match.key != content.id]
+            contents, holders = self._catalog.contents(keys), self._catalog.holders(keys)
+            dismissed = self._catalog.cases.dismissed(content.sha256, (other.sha256 for other in contents.values()))
+            for match in part:
+                other = contents.get(match.key)
+                if other is not None and other.sha256 not in dismissed:
+                    yield match, other, holders[match.key]
+
     def _followed(
         self, copy: Original, newcomer: File, content: Content, embedding: NDArray[np.float32], index: Index
     ) -> Original | None:
@@ -138,7 +180,7 @@ class Originals:
         case = self._catalog.cases.latest_of(copy.file.id)
         other = None if case is None else self._catalog.content_of(case.original_sha256)
         vector = None if other is None else self._catalog.embedding(other.id, self._bundle.id)
-        file = None if other is None else next(self._living(other, newcomer, content), None)
+        file = None if other is None else next(self._holding(other, newcomer, content), None)
         if other is None or vector is None or file is None or other.id == content.id:
             return None
         return Original(file, other, "near", float(np.linalg.norm(vector - embedding)), index.cluster_of(other.id))
@@ -146,16 +188,19 @@ class Originals:
     def _refers(self, file: File, content: Content) -> bool:
         """True for a copy of what a person said a content is no copy of; to follow it would say the same again."""
         case = None if file.state == "kept" else self._catalog.cases.latest_of(file.id)
-        return case is not None and self._catalog.cases.dismissed(content.sha256, case.original_sha256)
+        return case is not None and bool(self._catalog.cases.dismissed(content.sha256, [case.original_sha256]))
 
-    def _living(self, content: Content, newcomer: File, newcomer_content: Content) -> Iterator[File]:
-        """Yield the files that hold a content, are still what was judged, and were not dismissed as its original."""
-        if self._catalog.cases.dismissed(newcomer_content.sha256, content.sha256):
-            return
-        self.absent.update(self._catalog.queued_holders(content.id))
-        for original in self._catalog.originals(content.id, but=newcomer.id):
+    def _holding(self, content: Content, newcomer: File, newcomer_content: Content) -> Iterator[File]:
+        """Yield the living files that hold a content, unless it was dismissed as the newcomer's original."""
+        if not self._catalog.cases.dismissed(newcomer_content.sha256, [content.sha256]):
+            yield from self._living(self._catalog.holders([content.id])[content.id], newcomer)
+
+    def _living(self, holders: Holders, newcomer: File) -> Iterator[File]:
+        """Yield those who are still what was judged."""
+        self.absent.update(queued.id for queued in holders.queued)
+        for original in holders.originals:
             ground = self._grounds.get(original.root_id)
-            if ground is None:
+            if ground is None or original.id == newcomer.id:
                 continue
             there = self._there(original)
             if there is None:
@@ -174,9 +219,9 @@ class Originals:
         there = None if ground is None else ground.look(file.path)
         return there if there is not None and there.same_bytes_as(file.identity) else None
 
-    def _proof(self, newcomer: File, place: Place, content: Content, nominees: list[Original]) -> Proof | None:
-        """Let a worker look for evidence, at the nominees in their order."""
-        task = Align(
+    def _task(self, place: Place, content: Content, nominees: list[Original]) -> Align:
+        """To look at the nominees in their order."""
+        return Align(
             Nominee(place, content.sha256),
             tuple(self._nominee(each) for each in nominees),
             self._bundle.manifest.evidence_level,
@@ -184,8 +229,16 @@ class Originals:
             self._limits.max_megapixels,
             self._limits.decode_seconds / 2,
         )
+
+    def _search(self, newcomer: File, task: Align) -> Search | None:
+        """Return what a worker found, or has found ahead, if everything was in place then; None where it could not."""
+        sought = self._ahead.pop(newcomer.id, None)
         try:
-            return self._workers.align(task)
+            if sought is not None and sought[0] == task:
+                search = sought[1].result()
+                if not search.missing:
+                    return search
+            return self._workers.align(task).result()
         except (Vanished, Changing):
             raise NewcomerLostError from None
         except (WorkerLost, OutOfTime, UnreadableError) as error:

@@ -236,7 +236,8 @@ class Pipeline:
             self.beat_s = time.monotonic()
             turn = line.turn(time.monotonic())
             if turn is not None:
-                self._decide(judge, *turn)
+                soon = line.soon(self._workers.comparing)
+                self._decide(judge, *turn, [other.arrival for other in soon])
             self._forget_gone(judge)
             self._refit(judge)
         catalog.close()
@@ -254,10 +255,11 @@ class Pipeline:
             line.join(item.number, item.arrival.file.id, item, time.monotonic())
             wait_s = 0.0
 
-    def _decide(self, judge: Judge, item: _Numbered, younger: frozenset[int]) -> None:
+    def _decide(self, judge: Judge, item: _Numbered, younger: frozenset[int], soon: list[Arrival]) -> None:
         file_id = item.arrival.file.id
         settled = False
         try:
+            judge.foresee(item.arrival, soon)
             settled = self._try(judge, item.arrival, younger)
             self._conclude(judge)
         except StorageError as error:

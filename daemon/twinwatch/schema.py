@@ -19,8 +19,9 @@ _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _CHANGED = (sqlite3.SQLITE_ERROR, 0)
 _STORAGE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
-# Queries have to say these in the same words, or SQLite does not see that an index of such files serves them.
+# Queries have to say most of these in the same words, or SQLite does not see that an index of such files serves them.
 PRESENT = "state NOT IN ('gone', 'quarantined')"
+ORIGINAL = "state IN ('kept', 'duplicate', 'restored')"
 FOUND = "queue = 'found'"
 WAITING = "queue = 'waiting'"
 

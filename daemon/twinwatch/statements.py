@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from twinwatch.schema import PRESENT, contents, dismissals, embeddings, files, verdicts
+from twinwatch.schema import ORIGINAL, PRESENT, contents, dismissals, embeddings, files, verdicts
 
 _the = sa.bindparam
 
@@ -28,18 +28,8 @@ SAME_INODE = sa.select(files).where(
 )
 HOLDERS = (
     sa.select(files)
-    .where(
-        files.c.content_id == _the("content_id"),
-        files.c.state.in_(_the("states", expanding=True)),
-        files.c.queue.is_(None),
-        files.c.id != _the("but"),
-    )
+    .where(files.c.content_id.in_(_the("content_ids", expanding=True)), sa.text(ORIGINAL))
     .order_by(files.c.state == "duplicate", files.c.kept_ns, files.c.id)
-)
-QUEUED_HOLDERS = sa.select(files.c.id).where(
-    files.c.content_id == _the("content_id"),
-    files.c.state.in_(_the("states", expanding=True)),
-    files.c.queue.is_not(None),
 )
 SET_FILE = sa.update(files).where(files.c.id == _the("the_id"))
 
@@ -52,7 +42,7 @@ ENQUEUE = _new.on_conflict_do_update(
     set_={name: _new.excluded[name] for name in _queued},
 )
 
-CONTENT = sa.select(contents).where(contents.c.id == _the("the_id"))
+CONTENTS = sa.select(contents).where(contents.c.id.in_(_the("ids", expanding=True)))
 CONTENT_OF = sa.select(contents).where(contents.c.sha256 == _the("sha256"))
 _bytes = insert(contents)
 ADD_CONTENT = _bytes.on_conflict_do_update(
@@ -79,4 +69,8 @@ PUT_BACK = (
     )
     .limit(1)
 )
-DISMISSED = sa.select(dismissals.c.time).where(dismissals.c.one == _the("one"), dismissals.c.other == _the("other"))
+_others = _the("others", expanding=True, type_=sa.Text)
+DISMISSED = sa.select(dismissals.c.one, dismissals.c.other).where(
+    ((dismissals.c.one == _the("sha256")) & dismissals.c.other.in_(_others))
+    | ((dismissals.c.other == _the("sha256")) & dismissals.c.one.in_(_others))
+)

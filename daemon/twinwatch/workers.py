@@ -40,6 +40,7 @@ _UP = "up"
 _START_S = 30.0  # a process that is not up by then will not be
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 16.0  # before a process is started again after one that did not come up
 _MOST_FAILED_STARTS = 8
+_MOST_COMPARING = 4  # processes for evidence, of some 130 MB each; one thread judges what they find
 _OLDER_ONES = 3  # that are compared once an original is found: an unknown copy of the oldest may lie nearer
 
 
@@ -134,6 +135,14 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True)
+class Search:
+    """What came of looking for evidence: a proof or none, and the nominees, by number, that were not in place."""
+
+    proof: Proof | None
+    missing: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
 class Align:
     """Task: find a nominee with evidence of at least `level`, in the order given.
 
@@ -147,27 +156,28 @@ class Align:
     max_megapixels: float
     budget_s: float
 
-    def run(self) -> Proof | None:
+    def run(self) -> Search:
         until_s = time.monotonic() + self.budget_s
         copy = self._load(self.copy)
+        missing: set[int] = set()
         try:
-            return self._find(copy, until_s)
+            return Search(self._find(copy, until_s, missing), frozenset(missing))
         finally:
             copy.rest()
 
-    def _find(self, copy: View, until_s: float) -> Proof | None:
-        found = self._first(range(len(self.originals)), copy, until_s)
+    def _find(self, copy: View, until_s: float, missing: set[int]) -> Proof | None:
+        found = self._first(range(len(self.originals)), copy, until_s, missing)
         if found is None:
             return None
         since_ns = self.originals[found.number].since_ns
         further = range(found.number + 1, len(self.originals))
         older = [number for number in further if self.originals[number].since_ns < since_ns][:_OLDER_ONES]
         try:
-            return self._first(older, copy, until_s) or found
+            return self._first(older, copy, until_s, missing) or found
         except OutOfTime:
             return found
 
-    def _first(self, numbers: Sequence[int], copy: View, until_s: float) -> Proof | None:
+    def _first(self, numbers: Sequence[int], copy: View, until_s: float, missing: set[int]) -> Proof | None:
         from twinwatch.verify import compare
 
         for number in numbers:
@@ -176,7 +186,8 @@ class Align:
             try:
                 original = self._load(self.originals[number])
             except (Vanished, Changing, UnreadableError):
-                continue  # it is no living original any more, so it is none to this copy
+                missing.add(number)  # it is no living original any more, so it is none to this copy
+                continue
             evidence = compare(original, copy)
             if original is not copy:
                 original.rest()
@@ -207,7 +218,7 @@ def _gallery() -> Gallery:
     return Gallery()
 
 
-Result = TypeVar("Result", Inspection, Proof | None)
+Result = TypeVar("Result", Inspection, Search)
 
 
 class Workers:
@@ -219,8 +230,11 @@ class Workers:
         self._processes: set[BaseProcess] = set()
         self._context = multiprocessing.get_context("spawn")
         self._threads = ThreadPoolExecutor(limits.worker_count, thread_name_prefix="worker-slot")
-        # Evidence has a slot of its own: the committing thread waits for it while the others decode ahead.
-        self._evidence = ThreadPoolExecutor(1, "evidence-slot", partial(setattr, self._slot, "compares", True))
+        # Evidence has slots of its own: the committing thread waits for it while the others decode ahead.
+        self.comparing = min(limits.worker_count, _MOST_COMPARING)
+        self._evidence = ThreadPoolExecutor(
+            self.comparing, "evidence-slot", partial(setattr, self._slot, "compares", True)
+        )
         # The processes are as many as the cores; threads of BLAS beside them would spin while they wait for a core.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         self._closing = threading.Event()
@@ -228,15 +242,15 @@ class Workers:
         self.lost = 0
 
     def inspect(self, task: Inspect) -> Future[Inspection]:
-        """Run in some process; the future raises what `align` raises, but OutOfTime."""
+        """Run in some process; the future raises what that of `align` raises, but OutOfTime."""
         return self._submit(self._threads, task.run)
 
-    def align(self, task: Align) -> Proof | None:
-        """Run and wait for it, for no longer than two files may take to decode.
+    def align(self, task: Align) -> Future[Search]:
+        """Run in one of `comparing` processes, for no longer than two files may take to decode.
 
-        Raises Vanished, RootAway, Changing, OutOfTime, WorkerLost, UnreadableError or OSError.
+        The future raises Vanished, RootAway, Changing, OutOfTime, WorkerLost, UnreadableError or OSError.
         """
-        return self._submit(self._evidence, task.run).result()
+        return self._submit(self._evidence, task.run)
 
     def require_startable(self) -> None:
         """Raises WorkersError once processes have failed to start again and again."""

@@ -357,9 +357,11 @@ def test_originals_never_flagged_come_first_then_the_oldest(catalog: Catalog, ro
     ):  # fmt: skip
         put(catalog, root, path, state, content_id=known.id, kept_ns=kept_ns)
     put(catalog, root, b"queued", content_id=known.id, kept_ns=2, queue="waiting")
-    copy = put(catalog, root, b"copy", content_id=known.id, kept_ns=0)
-    assert [file.path for file in catalog.originals(known.id, copy.id)] == [b"old", b"young", b"flagged"]
-    assert catalog.originals(known.id, but=0)[0].path == b"copy"
+    put(catalog, root, b"copy", content_id=known.id, kept_ns=0)
+    holders = catalog.holders([known.id, 99])
+    assert [file.path for file in holders[known.id].originals] == [b"copy", b"old", b"young", b"flagged"]
+    assert [file.path for file in holders[known.id].queued] == [b"queued"]
+    assert not holders[99].originals
     assert catalog.has_living(known.id)
     assert not catalog.has_living(known.id + 1)
 
@@ -540,9 +542,9 @@ def test_unreadable_files_are_listed_with_their_reasons(catalog: Catalog, root: 
 
 def test_a_dismissal_counts_both_ways(catalog: Catalog) -> None:
     catalog.cases.dismiss("bb", "aa", "then")
-    assert catalog.cases.dismissed("aa", "bb")
-    assert catalog.cases.dismissed("bb", "aa")
-    assert not catalog.cases.dismissed("aa", "cc")
+    assert catalog.cases.dismissed("aa", ["bb", "cc"]) == {"bb"}
+    assert catalog.cases.dismissed("bb", ["aa", "cc"]) == {"aa"}
+    assert catalog.cases.dismissed("cc", ["aa", "bb"]) == set()
     catalog.cases.dismiss("aa", "bb", "later")
     assert catalog.cases.dismissals() == [("aa", "bb", "then")]
 

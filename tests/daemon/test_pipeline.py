@@ -24,12 +24,13 @@ from twinwatch.encoder import Encoder
 from twinwatch.errors import LostThreadError, StorageError, UnreadableError
 from twinwatch.ground import Ground
 from twinwatch.index import Index
+from twinwatch.line import Line
 from twinwatch.originals import Originals
 from twinwatch.pipeline import Pipeline
 from twinwatch.quarantine import MoveOrder, Quarantine, QuarantineFaultError
 from twinwatch.reader import Identity
 from twinwatch.scanner import folder_of
-from twinwatch.workers import Align, Changing, Inspect, Inspection, Proof, Vanished, WorkerKilled
+from twinwatch.workers import Align, Changing, Inspect, Inspection, Search, Vanished, WorkerKilled
 
 
 class Decoders:
@@ -39,6 +40,8 @@ class Decoders:
         self.failures: dict[bytes, list[BaseException]] = defaultdict(list)
         self.held: dict[bytes, threading.Event] = {}
         self.evidence_failures: list[BaseException] = []
+        self.sought: list[Align] = []
+        self.comparing = 2
 
     def inspect(self, task: Inspect) -> Future[Inspection]:
         future: Future[Inspection] = Future()
@@ -57,10 +60,14 @@ class Decoders:
         except Exception as error:  # noqa: BLE001  what a worker would hand on
             future.set_exception(error)
 
-    def align(self, task: Align) -> Proof | None:
+    def align(self, task: Align) -> Future[Search]:
+        self.sought.append(task)
+        future: Future[Search] = Future()
         if self.evidence_failures:
-            raise self.evidence_failures.pop()
-        return task.run()
+            future.set_exception(self.evidence_failures.pop())
+        else:
+            future.set_result(task.run())
+        return future
 
     def require_startable(self) -> None:
         pass
@@ -170,6 +177,56 @@ def test_who_comes_first_is_the_original_though_it_is_slow_to_read(bench: Bench,
     assert bench.states() == {"slow.png": "kept", "quick.png": "duplicate", "other.png": "kept"}
     (case,) = bench.catalog.cases.all()
     assert (case.path, case.original_path) == (b"quick.png", b"slow.png")
+
+
+# Evidence ahead
+
+
+def let_a_copy_wait_behind_a_slow_one(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file goes ahead of another one. The copy is that of a.png; both are judged in the end."""
+    joined, join = list[int](), Line.join
+
+    def note(line: Line[Any], number: int, *others: Any) -> None:
+        join(line, number, *others)
+        joined.append(number)
+
+    monkeypatch.setattr(Line, "join", note)
+    monkeypatch.setattr(Line, "until_turn_s", lambda line, _now_s: 0.0 if line._next in line._waiting else None)
+    bench.put("a.png", data(1))
+    bench.settle()
+    bench.decoders.held[b"slow.png"] = slow = threading.Event()
+    bench.put("slow.png", data(2))
+    bench.put("copy.png", data(1, 240))
+    bench.until(lambda: joined == [0, 2])
+    slow.set()
+    bench.settle()
+
+
+def test_evidence_that_was_sought_before_a_files_turn_is_not_sought_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_a_copy_wait_behind_a_slow_one(bench, monkeypatch)
+    assert bench.states() == {"a.png": "kept", "slow.png": "kept", "copy.png": "duplicate"}
+    assert [task.copy.place.path for task in bench.decoders.sought].count(b"copy.png") == 1
+
+
+def test_evidence_that_missed_an_original_ahead_of_time_is_sought_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, away, align = bench.share / "a.png", bench.share / "away.png", bench.decoders.align
+
+    def align_while_it_is_away(task: Align) -> Future[Search]:
+        if bench.decoders.sought:
+            return align(task)
+        original.rename(away)
+        found = align(task)
+        away.rename(original)
+        return found
+
+    monkeypatch.setattr(bench.decoders, "align", align_while_it_is_away)
+    let_a_copy_wait_behind_a_slow_one(bench, monkeypatch)
+    assert bench.states() == {"a.png": "kept", "slow.png": "kept", "copy.png": "duplicate"}
+    assert [task.copy.place.path for task in bench.decoders.sought] == [b"copy.png", b"copy.png"]
 
 
 # Faults

@@ -189,12 +189,12 @@ def test_the_first_original_with_evidence_is_named(pool: Workers, share: Path) -
     Image.open(io.BytesIO(picture(1))).resize((240, 180)).save(smaller, "JPEG", quality=80)
     copy = nominee(share, "copy.jpg", smaller.getvalue())
     stranger, original = nominee(share, "b.png", picture(2)), nominee(share, "a.png", picture(1))
-    proof = pool.align(Align(copy, (stranger, original), 0.6, 10**7, 300, 60))
+    proof = pool.align(Align(copy, (stranger, original), 0.6, 10**7, 300, 60)).result().proof
     assert isinstance(proof, Proof)
     assert proof.number == 1
     assert proof.evidence.score >= 0.6
-    assert pool.align(Align(copy, (stranger,), 0.6, 10**7, 300, 60)) is None
-    assert pool.align(Align(copy, (), 0.6, 10**7, 300, 60)) is None
+    assert pool.align(Align(copy, (stranger,), 0.6, 10**7, 300, 60)).result().proof is None
+    assert pool.align(Align(copy, (), 0.6, 10**7, 300, 60)).result().proof is None
 
 
 def test_of_two_originals_the_older_is_named(pool: Workers, share: Path) -> None:
@@ -202,10 +202,10 @@ def test_of_two_originals_the_older_is_named(pool: Workers, share: Path) -> None
     near = replace(nominee(share, "near.png", picture(1)), since_ns=2)
     older = replace(nominee(share, "older.png", picture(1)), since_ns=1)
     younger = replace(nominee(share, "younger.png", picture(1)), since_ns=3)
-    proof = pool.align(Align(copy, (near, younger, stranger, older), 0.6, 10**7, 300, 60))
+    proof = pool.align(Align(copy, (near, younger, stranger, older), 0.6, 10**7, 300, 60)).result().proof
     assert proof is not None
     assert proof.number == 3
-    out_of_time = pool.align(Align(copy, (near, older), 0.6, 10**7, 300, 0))
+    out_of_time = pool.align(Align(copy, (near, older), 0.6, 10**7, 300, 0)).result().proof
     assert out_of_time is not None
     assert out_of_time.number == 0
 
@@ -213,9 +213,9 @@ def test_of_two_originals_the_older_is_named(pool: Workers, share: Path) -> None
 def test_evidence_ends_in_time_and_at_least_one_is_looked_at(pool: Workers, share: Path) -> None:
     copy, stranger = nominee(share, "copy.png", picture(1)), nominee(share, "b.png", picture(2))
     original = nominee(share, "a.png", picture(1))
-    assert pool.align(Align(copy, (original, stranger), 0.6, 10**7, 300, 0)) is not None
+    assert pool.align(Align(copy, (original, stranger), 0.6, 10**7, 300, 0)).result().proof is not None
     with pytest.raises(OutOfTime, match="only 1 of 2"):
-        pool.align(Align(copy, (stranger, original), 0.6, 10**7, 300, 0))
+        pool.align(Align(copy, (stranger, original), 0.6, 10**7, 300, 0)).result()
 
 
 def test_an_original_that_is_not_what_it_was_is_none(pool: Workers, share: Path) -> None:
@@ -225,9 +225,9 @@ def test_an_original_that_is_not_what_it_was_is_none(pool: Workers, share: Path)
     (share / "gone").unlink()
     (share / "changed").write_bytes(data + b"x")
     broken = nominee(share, "broken", b"no picture")
-    proof = pool.align(Align(copy, (gone, changed, broken, good), 0.6, 10**7, 300, 60))
-    assert proof is not None
-    assert proof.number == 3
+    search = pool.align(Align(copy, (gone, changed, broken, good), 0.6, 10**7, 300, 60)).result()
+    assert search.proof is not None
+    assert (search.proof.number, search.missing) == (3, {0, 1, 2})
 
 
 def test_a_copy_that_is_not_what_it_was_is_told(pool: Workers, share: Path) -> None:
@@ -235,12 +235,12 @@ def test_a_copy_that_is_not_what_it_was_is_told(pool: Workers, share: Path) -> N
     copy, original = nominee(share, "copy.png", data), nominee(share, "original.png", data)
     (share / "copy.png").write_bytes(picture(2))
     with pytest.raises(Changing):
-        pool.align(Align(copy, (original,), 0.6, 10**7, 300, 60))
+        pool.align(Align(copy, (original,), 0.6, 10**7, 300, 60)).result()
     with pytest.raises(Changing):
-        pool.align(Align(copy, (original,), 0.6, 10, 300, 60))
+        pool.align(Align(copy, (original,), 0.6, 10, 300, 60)).result()
     (share / "copy.png").unlink()
     with pytest.raises(Vanished):
-        pool.align(Align(copy, (original,), 0.6, 10**7, 300, 60))
+        pool.align(Align(copy, (original,), 0.6, 10**7, 300, 60)).result()
 
 
 # Rights
