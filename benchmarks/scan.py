@@ -4,8 +4,9 @@ Each folder is laid out anew: its pictures, and an edited copy of some of them, 
 Every contender is a program that starts from nothing; they take turns, so that what else the machine does hits all.
 The floor reads, hashes and decodes every picture and does nothing else. pHash runs in this Python; the others where
 they are installed: findimagedupes by the system, difPy and fastdup in the Python of --peers, as they need old
-libraries. Without a folder, 1,000 pictures of 768x576 and 100 of 12 megapixels are painted, which is the hard case:
-to the encoder painted pictures look alike, so that evidence has to tell nearly each one from twenty others.
+libraries. Without a folder, 1,000 pictures of 768x576, of 110 KB or so, and 100 of 12 megapixels are made: of the
+pictures in the folder of --like, enlarged, or of painted ones, which is the hard case: to the encoder painted pictures
+look alike, so that evidence has to tell nearly each one from twenty others.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from PIL import Image
 from twinwatch.calibration import pictures_below
 from twinwatch.edits import EDITS, edit_file
 
-PAINTED = {"small": (1000, 768, 576, 88), "large": (100, 4000, 3000, 80)}  # how many, width, height, quality
+MADE = {"small": (1000, 768, 576, 88), "large": (100, 4000, 3000, 80)}  # how many, width, height, quality
 _PAINT_MOST = 1000  # pixels; wider pictures are painted so large and enlarged
 _EVERY = 20  # one picture in so many has a copy
 _OURS = "twinwatch"
@@ -49,7 +50,8 @@ class Run:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folders", type=Path, nargs="*", help="pictures; painted ones if not given")
+    parser.add_argument("folders", type=Path, nargs="*", help="pictures; made ones if not given")
+    parser.add_argument("--like", type=Path, help="a folder with pictures to make others of")
     parser.add_argument("--repeat", type=int, default=3, help="how many turns each contender has")
     parser.add_argument("--against", default=",".join(contenders.CONTENDERS), help="only these, by name")
     parser.add_argument("--peers", default=sys.executable, help="the Python that has difPy and fastdup")
@@ -58,7 +60,8 @@ def main() -> None:
     names = [_OURS, *arguments.against.split(",")]
     results: dict[str, object] = {}
     with tempfile.TemporaryDirectory(prefix="twinwatch-scan-") as scratch:
-        folders = arguments.folders or [painted(Path(scratch, title), *PAINTED[title]) for title in PAINTED]
+        sources = None if arguments.like is None else pictures_below(arguments.like)
+        folders = arguments.folders or [made(Path(scratch, title), *MADE[title], sources) for title in MADE]
         for number, folder in enumerate(folders):
             laid = Path(scratch, f"laid-{number}")
             pictures, copies = lay_out(laid, folder)
@@ -68,18 +71,24 @@ def main() -> None:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n")
 
 
-def painted(folder: Path, count: int, width: int, height: int, quality: int) -> Path:
+def made(folder: Path, count: int, width: int, height: int, quality: int, sources: list[Path] | None) -> Path:
+    """`count` of them, or as many as there are sources."""
     folder.mkdir()
-    for number in range(count):
-        photo(number, width, height).save(folder / f"{number:04}.jpg", quality=quality)
+    for number, source in enumerate([None] * count if sources is None else sources[:count]):
+        photo(number, width, height, source).save(folder / f"{number:04}.jpg", quality=quality)
     return folder
 
 
-def photo(seed: int, width: int, height: int) -> Image.Image:
-    """A painted picture with the grain of a sensor, which a JPEG spends most of its bytes on."""
-    part = max(1, -(-width // _PAINT_MOST))
-    large = paint(seed, width // part, height // part).resize((width, height), Image.Resampling.BICUBIC)
-    pixels = np.asarray(large, np.int16)  # [H, W, 3]
+def photo(seed: int, width: int, height: int, source: Path | None = None) -> Image.Image:
+    """A picture, painted or of a file, with the grain of a sensor, which a JPEG spends most of its bytes on."""
+    if source is None:
+        part = max(1, -(-width // _PAINT_MOST))
+        drawn = paint(seed, width // part, height // part)
+    else:
+        drawn = Image.open(source).convert("RGB")
+        if drawn.height > drawn.width:
+            width, height = height, width
+    pixels = np.asarray(drawn.resize((width, height), Image.Resampling.BICUBIC), np.int16)  # [H, W, 3]
     grain = np.random.default_rng(seed).normal(0, 6, (256, 256, 1)).astype(np.int16)
     tiled = np.tile(grain, (height // 256 + 1, width // 256 + 1, 1))[:height, :width]  # [H, W, 1]
     return Image.fromarray(np.clip(pixels + tiled, 0, 255).astype(np.uint8))

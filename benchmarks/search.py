@@ -2,9 +2,11 @@
 
 The embeddings have the shape of real ones: those of a folder's pictures, or of painted ones, each moved about within
 the covariance of its 60 nearest neighbours and put back on the unit sphere; how far the nearest are is printed of both.
-Answers are compared with brute force. All run in one thread and take turns, query by query; times are processor time,
-so that what else the machine does counts for little. Needs faiss-cpu to stand beside; without it there is brute force
-only. What is measured tells what fifty million pictures would take.
+Each answer is compared with brute force. All run in one thread and take turns, query by query; times are processor
+time, so that what else the machine does counts for little. Needs faiss-cpu to stand beside, up to a million, as it
+keeps a copy of its own; without it there is brute force only. With --file the largest library is searched once more
+with its embeddings in a file, as one that exceeds the memory would be, and what fifty million pictures would take is
+told from that.
 """
 
 from __future__ import annotations
@@ -15,6 +17,9 @@ os.environ.update({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
 
 import argparse
 import json
+import mmap
+import resource
+import tempfile
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -42,6 +47,9 @@ Vectors = NDArray[np.float32]
 NEAREST = 20
 _NEIGHBOURS, _OF_ITSELF, _SPREAD = 60, 0.6, (0.5, 1.1)
 _ROUNDING = 1e-4
+_RIVALS_MOST = 1_000_000  # embeddings; faiss keeps a copy of its own
+_FEW_QUERIES = 20  # where brute force takes seconds
+_AT_ONCE = 1 << 16  # embeddings that brute force looks at
 
 
 def real_embeddings(bundle: Bundle, folder: Path | None, painted: int) -> Vectors:
@@ -101,9 +109,15 @@ def size_bytes(index: Index) -> int:
     return sum(array.nbytes for array in arrays) + index._places.nbytes
 
 
+def brute_force(vectors: Vectors, query: Vectors) -> Vectors:
+    """Return the distances of float32 [size, 256] from a query [256], float32 [size]."""
+    parts = (vectors[start : start + _AT_ONCE] for start in range(0, len(vectors), _AT_ONCE))
+    return np.concatenate([np.linalg.norm(part - query, axis=1) for part in parts])
+
+
 def require_exact(index: Index, vectors: Vectors, query: Vectors, radius: float) -> None:
     """Compare the nearest and the whole range with brute force, but for what lies on the edge within float32."""
-    distances = np.linalg.norm(vectors - query, axis=1)  # [size]
+    distances = brute_force(vectors, query)
     expected = np.sort(distances[distances <= radius])
     for most in (NEAREST, None):
         found = np.array([match.distance for match in index.query(query, radius, most)])
@@ -121,14 +135,14 @@ def require_exact(index: Index, vectors: Vectors, query: Vectors, radius: float)
 def measure(vectors: Vectors, queries: Vectors, radius: float) -> dict[str, float]:
     """Medians of one size, in milliseconds, and ratios: how many times the other's speed ours has."""
     started_s = time.thread_time()
-    index = recluster(np.arange(len(vectors)), vectors.copy())
+    index = recluster(np.arange(len(vectors)), vectors)  # only asked from here on, so it may share them
     built_s = time.thread_time() - started_s
     found = {"size": float(len(vectors)), "built_s": built_s}
     found["member_bytes"] = size_bytes(index) / len(vectors)
-    for query in queries[:5]:
+    for query in queries:
         require_exact(index, vectors, query, radius)
-    rivals: dict[str, Callable[[Vectors], Any]] = {"brute force": lambda query: np.linalg.norm(vectors - query, axis=1)}
-    if faiss is not None:
+    rivals: dict[str, Callable[[Vectors], Any]] = {"brute force": lambda query: brute_force(vectors, query)}
+    if faiss is not None and len(vectors) <= _RIVALS_MOST:
         flat = faiss.IndexFlatL2(vectors.shape[1])
         flat.add(vectors)
         rivals["IndexFlatL2"] = lambda query: flat.search(query[None], NEAREST)
@@ -153,6 +167,42 @@ def measure(vectors: Vectors, queries: Vectors, radius: float) -> dict[str, floa
     return found | medians_ms(queries, {**ours, **rivals})
 
 
+def in_a_file(vectors: Vectors, queries: Vectors, radius: float, folder: Path) -> dict[str, float]:
+    """Search the same with the embeddings in a file there: with its pages in memory, and with none of them.
+
+    Codes and the like stay in memory. Times on the clock; a page is read for about every embedding that is looked at.
+    """
+    with tempfile.NamedTemporaryFile(dir=folder, prefix="twinwatch-search-") as file:
+        stored = np.memmap(file, np.float32, "w+", shape=vectors.shape)
+        stored[:] = vectors
+        stored.flush()
+        stored._mmap.madvise(mmap.MADV_RANDOM)  # type: ignore[attr-defined]
+        index = recluster(np.arange(len(stored)), stored)
+        warm_s, cold_s, pages = [], [], []
+        for query in queries:
+            require_exact(index, vectors, query, radius)
+            index.query(query, radius, NEAREST)  # its pages are in memory from here on
+            warm_s.append(wall_s(lambda: index.query(query, radius, NEAREST)))  # noqa: B023
+            stored._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_majflt
+            cold_s.append(wall_s(lambda: index.query(query, radius, NEAREST)))  # noqa: B023
+            pages.append(resource.getrusage(resource.RUSAGE_SELF).ru_majflt - before)
+    return {
+        "size": float(len(vectors)),
+        "member_bytes": size_bytes(index) / len(vectors) - 4 * vectors.shape[1],
+        "warm_ms": 1e3 * float(np.median(warm_s)),
+        "cold_ms": 1e3 * float(np.median(cold_s)),
+        "cold_pages": float(np.median(pages)),
+    }
+
+
+def wall_s(work: Callable[[], Any]) -> float:
+    started_s = time.perf_counter()
+    work()
+    return time.perf_counter() - started_s
+
+
 def grown(centroids: Vectors, vectors: Vectors, queries: Vectors, radius: float) -> list[dict[str, float]]:
     """Add one after the other to an empty index, as the daemon does, clustering anew when it is outgrown."""
     index = Index(centroids)
@@ -168,7 +218,8 @@ def grown(centroids: Vectors, vectors: Vectors, queries: Vectors, radius: float)
         if len(index) in marks:
             times_ms = medians_ms(queries, {"nearest_ms": lambda query: index.query(query, radius, NEAREST)})  # noqa: B023
             rows.append({"size": float(len(index)), **times_ms})
-            require_exact(index, vectors[: key + 1], queries[0], radius)
+            for query in queries:
+                require_exact(index, vectors[: key + 1], query, radius)
     print(
         f"{len(vectors):,} added one by one: {1e3 * adding_s / len(vectors):.3f} ms each, and {clustering_s:.0f} s of "
         "clustering beside; the nearest in "
@@ -191,23 +242,23 @@ def show(found: dict[str, float]) -> None:
     )
 
 
-def on_paper(rows: list[dict[str, float]], size: int = 50_000_000) -> str:
+def on_paper(rows: list[dict[str, float]], filed: dict[str, float], size: int = 50_000_000) -> str:
     """Say what a library beyond this machine would take, by the line through the last two sizes.
 
-    In memory are then codes, offsets, keys, clusters and places, and the embeddings in half precision, whose rounding
-    error joins that of the codes; those in full lie in a file, of which a query reads the few it could not decide.
+    In memory are then codes, offsets, keys, clusters and places; the embeddings lie in a file, of which a query reads
+    the few that the codes did not rule out, and the kernel keeps as much as there is room for.
     """
     last, first = rows[-1], rows[-2]
     slope_ms = (last["nearest_ms"] - first["nearest_ms"]) / (last["size"] - first["size"])
     query_ms = last["nearest_ms"] + slope_ms * (size - last["size"])
-    embedding = 4 * EMBEDDING_DIM
-    beside = last["member_bytes"] - embedding
     built_s = last["built_s"] / last["size"] * size
+    cold_ms, pages = ((size / filed["size"]) * filed[name] for name in ("cold_ms", "cold_pages"))
+    gb = size / 1e9
     return (
-        f"On paper, {size:,}: {(beside + embedding) * size / 1e9:.0f} GB of memory as it is, "
-        f"{(beside + embedding / 2) * size / 1e9:.0f} GB with the embeddings in half precision and "
-        f"{embedding * size / 1e9:.0f} GB of them in full on disk; the nearest {NEAREST} in {query_ms:.0f} ms on one "
-        f"thread; built in {built_s / 60:.0f} minutes beside the service with as many clusters as now"
+        f"On paper, {size:,}: {last['member_bytes'] * gb:.0f} GB of memory, or, with the embeddings in a file, "
+        f"{filed['member_bytes'] * gb:.1f} GB and {4 * EMBEDDING_DIM * gb:.0f} GB on disk; the nearest {NEAREST} in "
+        f"{query_ms:.0f} ms on one thread, or {cold_ms:.0f} ms where {pages:.0f} pages have to be read; built in "
+        f"{built_s / 60:.0f} minutes beside the service with as many clusters as now"
     )
 
 
@@ -227,7 +278,14 @@ def draw(rows: list[dict[str, float]], growing: list[dict[str, float]], path: Pa
         )
     axes.loglog(sizes, [row["range_ms"] for row in rows], "s--", color=COPY, alpha=0.5, label="twinwatch, whole range")
     rival = "brute force" if "IndexFlatL2" not in rows[0] else "IndexFlatL2"
-    axes.loglog(sizes, [row[rival] for row in rows], "o-", color=STRANGER, label=rival.replace("Index", "faiss Index"))
+    beside = [row for row in rows if rival in row]
+    axes.loglog(
+        [row["size"] for row in beside],
+        [row[rival] for row in beside],
+        "o-",
+        color=STRANGER,
+        label=rival.replace("Index", "faiss Index"),
+    )
     axes.set(xlabel="pictures in the library", ylabel="processor time of a query, median (ms)")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
@@ -244,6 +302,7 @@ def main() -> None:
     parser.add_argument("--sizes", default="10000,100000", help="of the library, with commas")
     parser.add_argument("--queries", type=int, default=100)
     parser.add_argument("--grow", action="store_true", help="also add them all one by one, and ask on the way")
+    parser.add_argument("--file", type=Path, help="a folder in which the embeddings lie while the largest is searched")
     parser.add_argument("--picture", type=Path, help="draw the growth to this file; needs the extra `training`")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -262,17 +321,23 @@ def main() -> None:
     queries, library = made[: arguments.queries], made[arguments.queries :]
     rows = []
     for size in sizes:
-        rows.append(measure(library[:size], queries, radius))
+        rows.append(measure(library[:size], queries if size <= _RIVALS_MOST else queries[:_FEW_QUERIES], radius))
         show(rows[-1])
-    if len(rows) > 1:
-        print(on_paper(rows))
+    filed: dict[str, float] = {}
+    if arguments.file is not None:
+        filed = in_a_file(library[: max(sizes)], queries[:_FEW_QUERIES], radius, arguments.file)
+        print(
+            f"The same with the embeddings in a file: {filed['member_bytes']:.0f} bytes of memory each, "
+            f"{filed['warm_ms']:.1f} ms, or {filed['cold_ms']:.1f} ms where {filed['cold_pages']:.0f} pages are read"
+        )
+    if len(rows) > 1 and filed:
+        print(on_paper(rows, filed))
     growing = grown(bundle.centroids, library, queries, radius) if arguments.grow else []
     if arguments.picture is not None:
         draw(rows, growing, arguments.picture)
     if arguments.json is not None:
-        arguments.json.write_text(
-            json.dumps({"radius": radius, "sizes": rows, "growing": growing}, indent=2) + "\n", encoding="utf-8"
-        )
+        values = {"radius": radius, "sizes": rows, "in_a_file": filed, "growing": growing}
+        arguments.json.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
