@@ -187,7 +187,7 @@ class Pipeline:
         self._workers.inspect(task).add_done_callback(done)
 
     def _encode(self) -> None:
-        """Thread: a batch goes when it is full or its oldest picture has waited long enough."""
+        """Thread: a batch goes when it is full, when nothing else is on its way, or when its oldest has waited enough."""
         batch: list[_Numbered] = []
         oldest_s = 0.0
         open_ = True
@@ -208,7 +208,7 @@ class Pipeline:
             else:
                 oldest_s = oldest_s if batch else time.monotonic()
                 batch.append(item)
-            if batch and (len(batch) == BATCH or not open_):
+            if batch and (len(batch) in (BATCH, self.in_flight()) or not open_):
                 self._embed(batch)
                 batch = []
 

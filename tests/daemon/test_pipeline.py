@@ -182,8 +182,8 @@ def test_who_comes_first_is_the_original_though_it_is_slow_to_read(bench: Bench,
 # Evidence ahead
 
 
-def let_a_copy_wait_behind_a_slow_one(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No file goes ahead of another one. The copy is that of a.png; both are judged in the end."""
+def let_a_copy_wait_behind_a_slow_one(bench: Bench, monkeypatch: pytest.MonkeyPatch, slow_is: int, copied: int) -> None:
+    """No file goes ahead of another one, and all are judged in the end. Picture 10 is near to 1, that of a.png."""
     joined, join = list[int](), Line.join
 
     def note(line: Line[Any], number: int, *others: Any) -> None:
@@ -195,8 +195,8 @@ def let_a_copy_wait_behind_a_slow_one(bench: Bench, monkeypatch: pytest.MonkeyPa
     bench.put("a.png", data(1))
     bench.settle()
     bench.decoders.held[b"slow.png"] = slow = threading.Event()
-    bench.put("slow.png", data(2))
-    bench.put("copy.png", data(1, 240))
+    bench.put("slow.png", data(slow_is))
+    bench.put("copy.png", data(copied, 240))
     bench.until(lambda: joined == [0, 2])
     slow.set()
     bench.settle()
@@ -205,7 +205,7 @@ def let_a_copy_wait_behind_a_slow_one(bench: Bench, monkeypatch: pytest.MonkeyPa
 def test_evidence_that_was_sought_before_a_files_turn_is_not_sought_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    let_a_copy_wait_behind_a_slow_one(bench, monkeypatch)
+    let_a_copy_wait_behind_a_slow_one(bench, monkeypatch, slow_is=2, copied=1)
     assert bench.states() == {"a.png": "kept", "slow.png": "kept", "copy.png": "duplicate"}
     assert [task.copy.place.path for task in bench.decoders.sought].count(b"copy.png") == 1
 
@@ -224,9 +224,18 @@ def test_evidence_that_missed_an_original_ahead_of_time_is_sought_again(
         return found
 
     monkeypatch.setattr(bench.decoders, "align", align_while_it_is_away)
-    let_a_copy_wait_behind_a_slow_one(bench, monkeypatch)
+    let_a_copy_wait_behind_a_slow_one(bench, monkeypatch, slow_is=2, copied=1)
     assert bench.states() == {"a.png": "kept", "slow.png": "kept", "copy.png": "duplicate"}
     assert [task.copy.place.path for task in bench.decoders.sought] == [b"copy.png", b"copy.png"]
+
+
+def test_evidence_that_was_sought_before_the_original_was_known_is_sought_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_a_copy_wait_behind_a_slow_one(bench, monkeypatch, slow_is=10, copied=10)
+    assert bench.states() == {"a.png": "kept", "slow.png": "kept", "copy.png": "duplicate"}
+    sought = [task for task in bench.decoders.sought if task.copy.place.path == b"copy.png"]
+    assert [len(task.originals) for task in sought] == [1, 2]
 
 
 # Faults
@@ -610,6 +619,18 @@ def test_what_has_several_pages_is_a_copy_by_equal_bytes_only(bench: Bench, kind
     bench.put("same")
     bench.settle()
     assert bench.states()["same"] == "duplicate"
+
+
+def test_what_was_dismissed_is_no_copy_when_it_comes_again(bench: Bench) -> None:
+    bench.put("original.png", data(1))
+    bench.put("small.png", data(1, 240))
+    bench.settle()
+    (case,) = bench.catalog.cases.all()
+    bench.catalog.cases.dismiss(case.sha256, case.original_sha256, "2026-01-01T00:00:00.000Z")
+    (bench.share / "small.png").unlink()
+    bench.put("again.png", data(1, 240))
+    bench.settle()
+    assert bench.states()["again.png"] == "kept"
 
 
 def test_a_dismissed_content_is_no_copy_of_a_copy_either(bench: Bench) -> None:
