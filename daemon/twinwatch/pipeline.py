@@ -187,7 +187,7 @@ class Pipeline:
         self._workers.inspect(task).add_done_callback(done)
 
     def _encode(self) -> None:
-        """Thread: a batch goes when it is full, when nothing else is on its way, or when its oldest has waited enough."""
+        """Thread: a batch goes when it is full, nothing else is on its way, or its oldest has waited long enough."""
         batch: list[_Numbered] = []
         oldest_s = 0.0
         open_ = True

@@ -627,8 +627,9 @@ def test_what_was_dismissed_is_no_copy_when_it_comes_again(bench: Bench) -> None
     bench.settle()
     (case,) = bench.catalog.cases.all()
     bench.catalog.cases.dismiss(case.sha256, case.original_sha256, "2026-01-01T00:00:00.000Z")
+    (bench.share / "again.png").write_bytes(data(1, 240))
     (bench.share / "small.png").unlink()
-    bench.put("again.png", data(1, 240))
+    bench.put("again.png")
     bench.settle()
     assert bench.states()["again.png"] == "kept"
 
