@@ -236,7 +236,7 @@ class Pipeline:
             self.beat_s = time.monotonic()
             turn = line.turn(time.monotonic())
             if turn is not None:
-                soon = line.soon(self._workers.comparing)
+                soon = line.soon(2 * self._workers.comparing)
                 self._decide(judge, *turn, [other.arrival for other in soon])
             self._forget_gone(judge)
             self._refit(judge)
