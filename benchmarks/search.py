@@ -80,8 +80,8 @@ def made_like(real: Vectors, size: int, seed: int = 0) -> Vectors:
         middle = near.mean(axis=0)
         weights = rng.normal(size=(end - start, len(near))) * rng.uniform(*_SPREAD, (end - start, 1))
         moved = weights.astype(np.float32) @ (near - middle) / np.float32(len(near) ** 0.5)
-        made[start:end] = middle + _OF_ITSELF * (real[parent] - middle) + moved
-    made /= np.linalg.norm(made, axis=1, keepdims=True)
+        near_it = middle + _OF_ITSELF * (real[parent] - middle) + moved
+        made[start:end] = near_it / np.linalg.norm(near_it, axis=1, keepdims=True)
     rng.shuffle(made)
     return made
 
