@@ -176,8 +176,8 @@ def in_a_file(vectors: Vectors, queries: Vectors, radius: float, folder: Path) -
         stored = np.memmap(file, np.float32, "w+", shape=vectors.shape)
         stored[:] = vectors
         stored.flush()
-        stored._mmap.madvise(mmap.MADV_RANDOM)  # type: ignore[attr-defined]
         index = recluster(np.arange(len(stored)), stored)
+        stored._mmap.madvise(mmap.MADV_RANDOM)  # type: ignore[attr-defined]
         warm_s, cold_s, pages = [], [], []
         for query in queries:
             require_exact(index, vectors, query, radius)

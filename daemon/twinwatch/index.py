@@ -34,6 +34,8 @@ codes fit the 16 bits that processors with AVX2 but without VNNI add them up in.
 _SHIFT = 64
 _NEVER = -(1 << 30)
 """The offset of a place without a member; no sum of products comes near it."""
+_MOST_SCORE = 1 << 30
+"""No score comes near it."""
 _ROUNDING = 1e-4
 """Added to the radius, times the norms involved where they exceed one: float32 rounding."""
 _SMALLEST_BLOCK, _LARGEST_BLOCK = 1 << 12, 1 << 20  # members
@@ -123,6 +125,10 @@ class _Block:
         source.offsets[origin] = _NEVER
 
 
+_Measured = tuple[_Block, NDArray[np.intp], Vectors]
+"""Places in a block, and the distances of the members there, float32."""
+
+
 class Index:
     """Embeddings by key. Not for several threads at once: the committing thread owns it.
 
@@ -207,16 +213,18 @@ class Index:
             return int(max(float((codes**2).sum()) - steps**2 - 1, _NEVER / 2))
 
         scores = [block.scores(asked) for block in self._blocks]
-        reach = radius
+        measured: list[_Measured] = []
+        reach, guess = radius, _MOST_SCORE
         if most is not None and 0 < most < self._size:
             # The distance of the `most`th of any members bounds that of the `most`th nearest.
             guess = max(self._guess(scores, most), threshold(radius))
-            near = np.sort(np.concatenate([each[1] for each in self._measured(embedding, scores, guess)]))
+            measured = self._measured(embedding, scores, guess, _MOST_SCORE)
+            near = np.sort(np.concatenate([distances for _, _, distances in measured]))
             if len(near) >= most:
                 reach = min(radius, float(near[most - 1]))
+        measured += self._measured(embedding, scores, threshold(reach), guess)
         matches: list[Match] = []
-        measured = self._measured(embedding, scores, threshold(reach))
-        for block, (places, distances) in zip(self._blocks, measured, strict=True):
+        for block, places, distances in measured:
             within = distances <= reach
             found = places[within]
             matches += map(
@@ -289,18 +297,17 @@ class Index:
         rank = min(len(sample), 4 + 2 * most // stride)
         return int(np.partition(sample, -rank)[-rank])
 
-    def _measured(
-        self, embedding: Vectors, scores: list[NDArray[np.int32]], threshold: int
-    ) -> list[tuple[NDArray[np.intp], Vectors]]:
-        """Return for each block the places whose scores pass, and their distances, float32."""
-        found = []
+    def _measured(self, embedding: Vectors, scores: list[NDArray[np.int32]], least: int, below: int) -> list[_Measured]:
+        """Measure the members whose scores are at least `least` and below `below`."""
+        found: list[_Measured] = []
         for block, each in zip(self._blocks, scores, strict=True):
-            places = np.flatnonzero(each >= threshold)
+            places = np.flatnonzero(each >= least)
+            places = places[each[places] < below]
             distances = np.empty(len(places), np.float32)
             for start in range(0, len(places), _AT_ONCE):
                 part = slice(start, start + _AT_ONCE)
                 distances[part] = np.linalg.norm(block.vectors[places[part]] - embedding, axis=1)
-            found.append((places, distances))
+            found.append((block, places, distances))
         return found
 
 
