@@ -98,6 +98,16 @@ def test_without_a_gpu_it_falls_back_and_says_so_or_refuses_where_one_is_asked_f
         Encoder(made, "cuda")
 
 
+def test_a_gpu_gives_the_embeddings_of_the_cpu(bundle: Path) -> None:
+    loaded = load_bundle(bundle)
+    gpu, cpu = Encoder(loaded, "auto"), Encoder(loaded, "cpu")
+    if gpu.device != "cuda":
+        pytest.skip(f"needs a GPU: {gpu.fallback}")
+    pixels = np.stack([np.asarray(paint(seed, *loaded.input_size)) for seed in range(40)])  # [40, H, W, 3]
+    apart = np.linalg.norm(gpu.embed(pixels) - cpu.embed(pixels), axis=1)
+    assert apart.max() < 0.05 * loaded.manifest.nomination_radius
+
+
 def test_a_picture_alone_and_in_company_has_the_same_embedding(bundle: Path) -> None:
     loaded = load_bundle(bundle)
     encoder = Encoder(loaded, "cpu")

@@ -28,12 +28,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory, fill: Fill) -> Path:
 
 
 def go(
-    chosen: Preset, pictures: Pictures, work: Path, on_epoch: Callable[[int, EpochLoss], None], epochs: int = EPOCHS
+    chosen: Preset,
+    pictures: Pictures,
+    work: Path,
+    on_epoch: Callable[[int, EpochLoss], None],
+    epochs: int = EPOCHS,
+    device: str = "cpu",
 ) -> Fitted:
     run = Run("data", pictures.fingerprint, chosen.name, 7, epochs)
     return fit(
         run=run, preset=chosen, pictures=pictures, split=split(len(pictures), 7), work=work,
-        device=torch.device("cpu"), progress=silent, on_epoch=on_epoch,
+        device=torch.device(device), progress=silent, on_epoch=on_epoch,
     )  # fmt: skip
 
 
@@ -112,3 +117,33 @@ def test_devices() -> None:
         assert choose_device("auto").type == "cpu"
         with pytest.raises(ConfigError, match="no CUDA"):
             choose_device("cuda")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("chosen", [SEED, DEFAULT], ids=lambda each: each.name)
+def test_a_gpu_learns_from_replayed_steps_as_from_others(
+    chosen: Preset, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = replace(chosen, batch=8, bfloat16=False)  # 7 steps an epoch
+    pictures = load_pictures(folder, chosen.side, silent)
+    replayed = go(quick, pictures, tmp_path / "replayed", lambda *_: None, device="cuda")
+    monkeypatch.setattr("twinwatch_training.train._STEPS_BEFORE_RECORDING", 1000)
+    stepped = go(quick, pictures, tmp_path / "stepped", lambda *_: None, device="cuda")
+    for ours, theirs in zip(replayed.history, stepped.history, strict=True):
+        assert ours.total == pytest.approx(theirs.total, rel=0.02)
+        assert ours.held_out == pytest.approx(theirs.held_out, rel=0.02)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_run_goes_on_on_another_device(folder: Path, tmp_path: Path) -> None:
+    def stop(done: int, loss: EpochLoss) -> None:
+        if done < EPOCHS:
+            raise KeyboardInterrupt
+
+    pictures = load_pictures(folder, SEED.side, silent)
+    for device in ("cpu", "cuda"):
+        with pytest.raises(KeyboardInterrupt):
+            go(SEED, pictures, tmp_path, stop, device=device)
+    fitted = go(SEED, pictures, tmp_path, stop, device="cpu")
+    losses = [each.total for each in fitted.history]
+    assert losses == sorted(losses, reverse=True)

@@ -27,6 +27,7 @@ from twinwatch_training.presets import Preset
 from twinwatch_training.views import make_views, orientations
 
 CHECKPOINT = "checkpoint.pt"
+_STEPS_BEFORE_RECORDING = 3  # in which libraries choose their kernels and take their memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,41 +85,93 @@ def fit(
     """
     torch.manual_seed(run.seed)
     model = AutoEncoder(preset).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW(model.parameters(), preset.learning_rate, weight_decay=preset.weight_decay)
+    optimizer = _optimizer(model, preset, device)
     batch = min(preset.batch, len(split.train))
     steps = len(split.train) // batch
     watched = spread(split.held_out, batch)
     history = _restore(work, run, model, optimizer, device)
+    step = _Step(model, preset, optimizer, _on_device(pictures.pixels, device), batch)
 
     for epoch in range(len(history), run.epochs):
         started = time.monotonic()
-        generator = torch.Generator(device).manual_seed(_epoch_seed(run.seed, epoch))
         order = np.random.default_rng([run.seed, epoch]).permutation(split.train)
-        sums = torch.zeros(2, device=device)
-        model.train()
-        for step in range(steps):
-            rate = preset.learning_rate * _rate_share(preset, epoch * steps + step, run.epochs * steps)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            pixels = _batch(pictures.pixels, order[step * batch : (step + 1) * batch], device)  # [B, 3, S, S]
-            total, reconstruction = _loss(model, preset, pixels, generator)
-            optimizer.zero_grad(set_to_none=True)
-            total.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            sums += torch.stack([total.detach(), reconstruction.detach()])
-            progress(f"epoch {epoch + 1}/{run.epochs}", step + 1, steps)
-        mean = (sums / steps).tolist()
+        rows = torch.from_numpy(order).to(device)
+        step.begin(_epoch_seed(run.seed, epoch))
+        for done in range(steps):
+            rate = preset.learning_rate * _rate_share(preset, epoch * steps + done, run.epochs * steps)
+            step.take(rows[done * batch : (done + 1) * batch], rate)
+            progress(f"epoch {epoch + 1}/{run.epochs}", done + 1, steps)
+        mean = (step.sums / steps).tolist()
         if not math.isfinite(mean[0]):
             raise TwinwatchError(
                 f"the loss of epoch {epoch + 1} is {mean[0]}: the checkpoint before it is in {work}; "
                 f"lower the preset's learning rate or start again with another --seed"
             )
-        held_out = _held_out_loss(model, preset, pictures, watched, run.seed)
+        held_out = _held_out_loss(model, preset, step.pixels[torch.from_numpy(watched).to(device)], run.seed)
         history.append(EpochLoss(mean[0], mean[1], held_out, time.monotonic() - started))
         _save(work, run, model, optimizer, history)
         on_epoch(epoch + 1, history[-1])
 
     return Fitted(run, model.eval(), tuple(history))
+
+
+class _Step:
+    """One step of training after the other; `sums` are the total and reconstruction losses since `begin`.
+
+    On a GPU the hundreds of small kernels of a step take longer to ask for than to run. There the first steps run one
+    kernel at a time, the next is recorded as a CUDA graph, and all that follow are replays of it.
+    """
+
+    def __init__(
+        self, model: AutoEncoder, preset: Preset, optimizer: torch.optim.Optimizer, pixels: Tensor, batch: int
+    ) -> None:
+        device = pixels.device
+        self.pixels = pixels  # uint8 [N, S, S, 3]
+        self.sums = torch.zeros(2, device=device)
+        self._model = model
+        self._preset = preset
+        self._optimizer = optimizer
+        self._rows = torch.zeros(batch, dtype=torch.int64, device=device)
+        self._generator = torch.Generator(device)
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._to_record = _STEPS_BEFORE_RECORDING if device.type == "cuda" else -1
+
+    def begin(self, seed: int) -> None:
+        """Start an epoch."""
+        self._generator.manual_seed(seed)
+        self.sums.zero_()
+        self._model.train()
+
+    def take(self, rows: Tensor, rate: float) -> None:
+        """Learn from the pictures of `rows`, int64 [B], at a learning rate."""
+        self._rows.copy_(rows)
+        for group in self._optimizer.param_groups:
+            if torch.is_tensor(group["lr"]):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+        if self._to_record == 0:
+            self._record()
+        if self._graph is not None:
+            self._graph.replay()
+        else:
+            self._run()
+        self._to_record -= 1
+
+    def _record(self) -> None:
+        self._graph = torch.cuda.CUDAGraph()
+        self._graph.register_generator_state(self._generator)
+        self._optimizer.zero_grad(set_to_none=True)  # so that the graph has gradients of its own
+        with torch.cuda.graph(self._graph):
+            self._run()
+
+    def _run(self) -> None:
+        pixels = to_float(self.pixels[self._rows])  # [B, 3, S, S]
+        total, reconstruction = _loss(self._model, self._preset, pixels, self._generator)
+        self._optimizer.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+        self.sums += torch.stack([total.detach(), reconstruction.detach()])
 
 
 def load_fitted(work: Path, preset_of: Callable[[str], Preset], device: torch.device) -> Fitted:
@@ -175,8 +228,8 @@ def nearness(embeddings: Tensor) -> Tensor:
     count = len(embeddings)
     with torch.no_grad():
         likeness = embeddings @ embeddings.T  # [2B, 2B]
-        rows = torch.arange(count, device=embeddings.device)
-        likeness[rows, rows] = likeness[rows, rows.roll(count // 2)] = -2.0
+        twin = torch.arange(count, device=embeddings.device).roll(count // 2)  # [2B]
+        likeness.fill_diagonal_(-2.0).scatter_(1, twin[:, None], -2.0)
         nearest = likeness.argmax(dim=1)  # [2B]
     distance = (embeddings - embeddings[nearest]).norm(dim=1)  # [2B]
     return -torch.log(distance + 1e-6).mean()
@@ -193,18 +246,32 @@ def _up_to_orientation(restored: Tensor, pixels: Tensor) -> Tensor:
     return functional.mse_loss(restored, target)
 
 
-def _held_out_loss(model: AutoEncoder, preset: Preset, pictures: Pictures, rows: NDArray[np.int64], seed: int) -> float:
-    """The same views every epoch, so that the curve shows learning and not luck."""
+def _held_out_loss(model: AutoEncoder, preset: Preset, pixels: Tensor, seed: int) -> float:
+    """The same views every epoch, so that the curve shows learning and not luck. Pixels are uint8 [B, S, S, 3]."""
     model.eval()
-    device = next(model.parameters()).device
-    generator = torch.Generator(device).manual_seed(seed)
-    pixels = _batch(pictures.pixels, rows, device)
+    generator = torch.Generator(pixels.device).manual_seed(seed)
     with torch.inference_mode():
-        return float(_loss(model, preset, pixels, generator)[0].item())
+        return float(_loss(model, preset, to_float(pixels), generator)[0].item())
 
 
-def _batch(pixels: NDArray[np.uint8], rows: NDArray[np.int64], device: torch.device) -> Tensor:
-    return to_float(torch.from_numpy(pixels[rows]).to(device))  # [B, S, S, 3] -> [B, 3, S, S]
+def _optimizer(model: AutoEncoder, preset: Preset, device: torch.device) -> torch.optim.Optimizer:
+    if device.type == "cpu":
+        return torch.optim.AdamW(model.parameters(), preset.learning_rate, weight_decay=preset.weight_decay)
+    rate = torch.tensor(preset.learning_rate, device=device)  # read anew at each replay
+    return torch.optim.AdamW(
+        model.parameters(), rate, weight_decay=preset.weight_decay, fused=True, capturable=True
+    )  # fmt: skip
+
+
+def _on_device(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """All pictures, uint8 [N, S, S, 3], so that a step waits for no copy. Raises TwinwatchError if they do not fit."""
+    try:
+        return torch.from_numpy(pixels).to(device)
+    except torch.OutOfMemoryError:
+        raise TwinwatchError(
+            f"{len(pixels)} pictures need {pixels.nbytes / 1e9:.1f} GB, more than the GPU has free; "
+            f"take fewer, or --device cpu"
+        ) from None
 
 
 def _rate_share(preset: Preset, step: int, steps: int) -> float:
@@ -244,7 +311,8 @@ def _restore(
                 f"give the same options to resume it, or another --work, or remove that folder"
             )
     model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
+    # The settings are this run's own: a CPU and a GPU keep them in other forms.
+    optimizer.load_state_dict({**state["optimizer"], "param_groups": optimizer.state_dict()["param_groups"]})
     return [EpochLoss(**each) for each in state["history"]]
 
 

@@ -87,7 +87,8 @@ def _colour(pictures: Tensor, views: Views, chance: _Chance) -> Tensor:
     mean = pictures.mean(dim=(1, 2, 3), keepdim=True)  # [N, 1, 1, 1]
     changed = ((pictures - mean) * contrast + mean) * (brightness + tint * _column(chance.happens(0.5)))
     out = torch.lerp(pictures, changed, changes).clamp(1e-4, 1) ** _column(gamma)
-    weights = torch.tensor([0.299, 0.587, 0.114], device=pictures.device)[None, :, None, None]  # ITU-R 601, as Pillow
+    # ITU-R 601, as Pillow; filled on the device, as a recorded step may copy nothing to it.
+    weights = torch.stack([out.new_full((), weight) for weight in (0.299, 0.587, 0.114)])[:, None, None]  # [3, 1, 1]
     grey = (out * weights).sum(dim=1, keepdim=True).expand_as(out)
     return torch.lerp(out, grey, _column(chance.happens(views.grey_share)))
 
