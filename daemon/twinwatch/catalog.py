@@ -37,13 +37,14 @@ _ROWS_AT_ONCE = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """A watched folder: its path, which (device, inode) it is, since when, and why it is flag-only, if it is."""
+    """A watched folder: its path, which (device, inode) it is, since when; if it is flag-only, why and since when."""
 
     id: int
     path: bytes
     folder: tuple[int, int]
     watched_ns: int
     latched: str | None
+    latched_at: str | None  # RFC 3339
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,7 @@ class Catalog:
             "watched_ns": watched_ns,
         }
         root_id = self._connection.scalar(sa.insert(roots).values(**values).returning(roots.c.id))
-        return Root(int(root_id or 0), os.fsencode(path), folder, watched_ns, None)
+        return Root(int(root_id or 0), os.fsencode(path), folder, watched_ns, None, None)
 
     def set_root(self, root_id: int, **values: Any) -> None:
         """Set columns of a root: `device`, or `latched` with `latched_at`."""
@@ -399,7 +400,8 @@ class Catalog:
 
 
 def _root(row: sa.Row[Any]) -> Root:
-    return Root(row.id, row.path, (_unsigned(row.device), _unsigned(row.inode)), row.watched_ns, row.latched)
+    folder = _unsigned(row.device), _unsigned(row.inode)
+    return Root(row.id, row.path, folder, row.watched_ns, row.latched, row.latched_at)
 
 
 def _file(row: sa.Row[Any]) -> File:

@@ -35,12 +35,15 @@ class Check:
 def checks(settings: Settings) -> Iterator[Check]:
     """Yield every check of a configuration that is valid in itself. Moves nothing and changes no file of a user."""
     state = None
-    try:
-        state = StateFolder(settings.state_dir)
-    except ConfigError as error:
-        yield Check("state_dir", "failed", str(error))
-    if state is None and os.access(settings.state_dir, os.F_OK):
-        return  # Another user's rights say nothing about the daemon's, and a quarantine they make is refused to it.
+    if os.access(settings.state_dir, os.F_OK):
+        try:
+            state = StateFolder(settings.state_dir)
+        except ConfigError as error:
+            yield Check("state_dir", "failed", str(error))
+            return  # Another user's rights say nothing about the daemon's, and a quarantine they make is refused to it.
+    else:
+        yield _place("state_dir", settings.state_dir, "none yet, the daemon makes it")
+    latched, catalogue = _catalogue(state)
     watched = 0
     for watch in settings.watch:
         missing = obstacle(watch.path)
@@ -50,11 +53,12 @@ def checks(settings: Settings) -> Iterator[Check]:
         folders, private = _folders(watch)
         watched += folders + private if uses_events(watch) else 0
         yield _watching(watch, folders)
-        yield _quarantine(watch)
+        yield _quarantine(watch, latched.get(watch.path, ""))
     yield _limit(watched)
     if state is not None:
         yield from _state(state)
-    yield _log(settings.duplicates_log)
+    yield catalogue
+    yield _place("duplicates_log", settings.duplicates_log, str(settings.duplicates_log))
     yield from _model(settings)
 
 
@@ -76,7 +80,7 @@ def _watching(watch: Watch, folders: int) -> Check:
     return Check(f"{watch.path}", "ok", detail)
 
 
-def _quarantine(watch: Watch) -> Check:
+def _quarantine(watch: Watch, latched: str) -> Check:
     what = f"{watch.path}: quarantine"
     if watch.protect:
         return Check(what, "ok", "protected: files here are never moved")
@@ -86,6 +90,8 @@ def _quarantine(watch: Watch) -> Check:
         Quarantine(watch.path).prepare()
     except QuarantineError as error:
         return Check(what, "failed", f"{error}; copies are flagged only")
+    if latched:
+        return Check(what, "warning", f"quarantine is off: {latched}; look into it, then `twinwatch resume`")
     return Check(what, "ok", "copies are moved to .twinwatch/quarantine")
 
 
@@ -110,30 +116,32 @@ def _state(state: StateFolder) -> Iterator[Check]:
         for root in state.read_status().get("roots", []):
             for trouble in filter(None, (root["away"], *root["notes"])):
                 yield Check(root["path"], "warning", f"the daemon says: {trouble}")
-    if not state.catalog_path.exists():
-        yield Check("catalogue", "ok", "none yet, the daemon makes it")
-        return
+
+
+def _catalogue(state: StateFolder | None) -> tuple[dict[Path, str], Check]:
+    """Return also why quarantine is off, by folder."""
+    if state is None or not state.catalog_path.exists():
+        return {}, Check("catalogue", "ok", "none yet, the daemon makes it")
     try:
         catalog = Catalog(state.catalog_path)
     except (CatalogError, StorageError) as error:
-        yield Check("catalogue", "failed", str(error))
-        return
+        return {}, Check("catalogue", "failed", str(error))
     found = catalog.check()
-    sound = found == "ok"
-    yield Check("catalogue", "ok" if sound else "failed", "sound" if sound else f"{found}; run `twinwatch rebuild`")
-    for root in catalog.roots():
-        if root.latched:
-            where = os.fsdecode(root.path)
-            yield Check(where, "warning", f"quarantine is off: {root.latched}; look into it, then `twinwatch resume`")
+    if found != "ok":
+        catalog.close()
+        return {}, Check("catalogue", "failed", f"{found}; run `twinwatch rebuild`")
+    latched = {Path(os.fsdecode(root.path)): root.latched for root in catalog.roots() if root.latched}
     catalog.close()
+    return latched, Check("catalogue", "ok", "sound")
 
 
-def _log(path: Path) -> Check:
+def _place(what: str, path: Path, good: str) -> Check:
+    """Whether something can be written at a path, which may be missing, as its folders may be."""
     # `exists` would raise where a folder above is closed to this user.
     folder = next(parent for parent in (path, *path.parents) if os.access(parent, os.F_OK))
     if os.access(folder, os.W_OK, effective_ids=True):
-        return Check("duplicates_log", "ok", str(path))
-    return Check("duplicates_log", "failed", f"{path} is not writable for the user {user_name()}")
+        return Check(what, "ok", good)
+    return Check(what, "failed", f"{path} is not writable for the user {user_name()}")
 
 
 def _model(settings: Settings) -> Iterator[Check]:

@@ -223,7 +223,7 @@ def restore(
     if catalog is None and state.catalog_path.exists():
         _err.print("the catalogue cannot be used just now, so what is put back is not remembered there")
     items = decisions.held(settings, catalog)
-    items = decisions.chosen(items, ids) if ids else decisions.moved_since(items, earliest)
+    items = decisions.chosen(items, ids, catalog) if ids else decisions.moved_since(items, earliest)
     results = decisions.restore(settings, items, catalog)
     for result in results:
         if result.error:
@@ -250,8 +250,8 @@ def dismiss(
     settings = _settings(config)
     catalog = Catalog(_state(settings).catalog_path)
     catalog.make_durable()
-    for wanted in ids:
-        case, restoration, unlogged = decisions.dismiss(settings, catalog, wanted)
+    for case in decisions.verdicts(catalog, ids):
+        restoration, unlogged = decisions.dismiss(settings, catalog, case)
         if restoration is not None and restoration.error:
             raise TwinwatchError(f"remembered, but not put back: {_show(restoration.path)}: {restoration.error}")
         for note in (restoration.note if restoration else "", unlogged):
@@ -259,6 +259,8 @@ def dismiss(
                 _tell(_err, note)
         place = restoration.path if restoration else case.root + b"/" + case.path
         _tell(_out, f"{'was dismissed already' if case.state == 'dismissed' else 'no duplicate'}: {_show(place)}")
+        if case.state != "dismissed" and case.kind == "exact":
+            _out.print("files of these very bytes are no longer taken for copies of each other")
 
 
 @app.command()
@@ -296,8 +298,11 @@ def resume(
     settings = _settings(config)
     catalog = Catalog(_state(settings).catalog_path)
     cleared = decisions.resume(settings, catalog, Path(os.path.normpath(folder.absolute())) if folder else None)
-    for path, reason in cleared:
-        _tell(_out, f"{path}: quarantine works again (it was off: {reason})")
+    for each in cleared:
+        _tell(_out, f"{each.path}: quarantine works again (it was off: {each.reason})")
+        if each.flagged:
+            flagged = counted(each.flagged, "copy that was", "copies that were")
+            _out.print(f"{flagged} flagged meanwhile stay where they are; `twinwatch list` shows them")
     if not cleared:
         _out.print("nothing was switched off")
 

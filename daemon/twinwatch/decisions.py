@@ -18,6 +18,7 @@ from twinwatch.recovery import note_restored, reconcile
 from twinwatch.roots import AwayError, obstacle, recognise
 from twinwatch.state import StateFolder
 
+_SHORTEST_ID = 4  # fewer may name another file than was meant
 _KNOWN = ("quarantined", "restoring", "restored")  # of a record's states; in the others nothing was moved
 
 
@@ -74,14 +75,20 @@ def moved_since(items: Iterable[Held], earliest: str = "") -> list[Held]:
     return [item for item in items if not item.back and item.moved_at >= earliest]
 
 
-def chosen(items: list[Held], ids: Iterable[str]) -> list[Held]:
+def chosen(items: list[Held], ids: Iterable[str], catalog: Catalog | None) -> list[Held]:
     """Return the files that ids, or the unambiguous beginnings of ids, name. Raises ConfigError for any other."""
     picked = []
     for wanted in ids:
-        named = [item for item in items if wanted and item.id.startswith(wanted)]
+        named = [item for item in items if _begins(item.id, wanted)]
         matching = moved_since(named) or named
         if len(matching) != 1:
-            raise ConfigError(_no_choice(wanted, len(matching), "not in quarantine; `twinwatch list` shows the ids"))
+            flagged = [] if catalog is None else [case for case in catalog.cases.all() if _begins(case.id, wanted)]
+            unknown = (
+                "was flagged only and lies where it was: there is nothing to put back"
+                if flagged
+                else "not in quarantine; `twinwatch list --quarantined` shows the ids"
+            )
+            raise ConfigError(_no_choice(wanted, len(matching), unknown))
         picked += matching
     return list(dict.fromkeys(picked))
 
@@ -94,42 +101,55 @@ def restore(settings: Settings, items: Iterable[Held], catalog: Catalog | None) 
     return [_restore(settings, item, catalog) for item in items]
 
 
-def dismiss(settings: Settings, catalog: Catalog, wanted: str) -> tuple[Case, Restoration | None, str]:
+def verdicts(catalog: Catalog, ids: Iterable[str]) -> list[Case]:
+    """Return the cases that ids, or the unambiguous beginnings of ids, name. Raises ConfigError for any other."""
+    everything, picked = catalog.cases.all(), []
+    for wanted in ids:
+        matching = [case for case in everything if _begins(case.id, wanted)]
+        if len(matching) != 1:
+            raise ConfigError(_no_choice(wanted, len(matching), "no copy with this id; see `twinwatch list --all`"))
+        picked += matching
+    return list(dict.fromkeys(picked))
+
+
+def dismiss(settings: Settings, catalog: Catalog, case: Case) -> tuple[Restoration | None, str]:
     """Remember that a verdict was wrong, by content; a quarantined file is put back.
 
-    Raises ConfigError, and StorageError where it cannot be remembered; then nothing was done.
+    Raises StorageError where it cannot be remembered; then nothing was done.
 
-    Returns the case as it was: one that was dismissed before is left alone; and why the log could not be written, if
-    so. Where the file cannot go back yet, the content is remembered, and a second call puts the file back.
+    A case that was dismissed before is left alone. Returns also why the log could not be written, if so. Where the file
+    cannot go back yet, the content is remembered, and a second call puts the file back.
     """
-    matching = [case for case in catalog.cases.all() if wanted and case.id.startswith(wanted)]
-    if len(matching) != 1:
-        raise ConfigError(_no_choice(wanted, len(matching), "no copy with this id; see `twinwatch list --all`"))
-    case = matching[0]
     if case.state == "dismissed":
-        return case, None, ""
-    dismissed_at = now()
-    catalog.cases.dismiss(case.sha256, case.original_sha256, dismissed_at)
+        return None, ""
+    catalog.cases.dismiss(case.sha256, case.original_sha256, now())
     catalog.commit()
     restoration = None
     if case.action == "quarantined" and case.state == "done":
         items = [item for item in moved_since(held(settings, catalog)) if item.id == case.id]
         restoration = next(iter(restore(settings, items, catalog)), None)
         if restoration is not None and restoration.error:
-            return case, restoration, ""
+            return restoration, ""
     file = None if case.file_id is None else catalog.file(case.file_id)
-    if file is not None and file.state in (
-        "duplicate",
-        "restored",
-    ):  # one that is gone may have left its name to another
+    # One that is gone may have left its name to another.
+    if file is not None and file.state in ("duplicate", "restored"):
         catalog.set_file(file.id, state="kept")
-    catalog.cases.set(case.id, state="dismissed", event_at=dismissed_at)
+    catalog.cases.set(case.id, state="dismissed", event_at=now())
     catalog.commit()
-    return case, restoration, _log_now(settings, catalog)
+    return restoration, _log_now(settings, catalog)
 
 
-def resume(settings: Settings, catalog: Catalog, path: Path | None) -> list[tuple[str, str]]:
-    """Let quarantine work again where a fault had switched it off; return (path, reason) of what was cleared.
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """A folder whose quarantine works again, why it was off, and how many copies were flagged only meanwhile."""
+
+    path: str
+    reason: str
+    flagged: int
+
+
+def resume(settings: Settings, catalog: Catalog, path: Path | None) -> list[Resumed]:
+    """Let quarantine work again where a fault had switched it off; return where it had.
 
     Raises ConfigError for a path that is not watched.
     """
@@ -139,8 +159,10 @@ def resume(settings: Settings, catalog: Catalog, path: Path | None) -> list[tupl
     cleared = []
     for root in catalog.roots(path):
         if root.latched:
+            cases = catalog.cases.all(state="done", since=root.latched_at)
+            flagged = sum(case.root == root.path and case.action == "flagged" for case in cases)
             catalog.set_root(root.id, latched=None, latched_at=None)
-            cleared.append((os.fsdecode(root.path), root.latched))
+            cleared.append(Resumed(os.fsdecode(root.path), root.latched, flagged))
     catalog.commit()
     return cleared
 
@@ -213,9 +235,15 @@ def _why_stuck(settings: Settings, root: Path) -> str:
     return f"the quarantine of {root} does not hold it; is the right folder mounted there?"
 
 
+def _begins(case_id: str, wanted: str) -> bool:
+    return len(wanted) >= _SHORTEST_ID and case_id.startswith(wanted)
+
+
 def _no_choice(wanted: str, count: int, unknown: str) -> str:
     if not wanted:
         return "an id may not be empty; `twinwatch list` shows the ids"
+    if len(wanted) < _SHORTEST_ID:
+        return f"{wanted}: give at least {_SHORTEST_ID} characters of an id; `twinwatch list` shows the ids"
     return f"{wanted}: {'several files have ids that begin so; give more of it' if count else unknown}"
 
 

@@ -40,7 +40,7 @@ class Encoder:
         )
         if device == "cuda" and self.device == "cpu":
             raise ConfigError("model.device: cuda is asked for, but no CUDA device or library is usable; "
-                              "install twinwatch[cuda] and the driver, or set it to auto")  # fmt: skip
+                              "install the extra `cuda` and the driver, or set it to auto")  # fmt: skip
         width, height = bundle.input_size
         self._require("pixels", "tensor(uint8)", [height, width, 3], self._session.get_inputs())
         self._require("embedding", "tensor(float)", [EMBEDDING_DIM], self._session.get_outputs())

@@ -27,7 +27,11 @@ def reconcile(quarantine: Quarantine, path: Path, root: Root, catalog: Catalog) 
     was not noted then is noted by the next call.
     """
     for settled in quarantine.recover():
-        _log.warning("recovered", path=str(path), id=settled.id, outcome=settled.outcome, why=settled.reason or None)
+        record = settled.record
+        place = os.fsencode(path) if record is None else os.path.join(os.fsencode(path), record.path)
+        _log.warning(
+            "recovered", path=show_path(place), id=settled.id, outcome=settled.outcome, why=settled.reason or None
+        )
         if settled.needs_person and root.latched is None:
             reason = f"quarantine holds {settled.id}: {settled.outcome} {settled.reason}".strip()
             catalog.set_root(root.id, latched=reason, latched_at=now())

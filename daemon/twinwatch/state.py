@@ -67,6 +67,8 @@ class StateFolder:
 
     def holder(self) -> int | None:
         """Return the process id of the daemon that holds the state, or None."""
+        if not os.path.lexists(self.path / "lock"):
+            return None
         try:
             with self.held():
                 return None

@@ -70,7 +70,7 @@ def case_table(cases: list[Case], common: bytes = b"", *, scanned: bool = False,
     if not scanned:
         table.add_column("state", no_wrap=True)
     for case in cases:
-        copy, original = _short(case.root, case.path, common), _short(case.original_root, case.original_path, common)
+        copy, original = (_short(*each, common) for each in _both(case))
         places = [copy + "\n" + original] if narrow else [copy, original, *_figures(case)]
         cells = [what_it_is(case), *places]
         if not scanned:
@@ -189,7 +189,8 @@ def common_folder(cases: list[Case]) -> bytes:
 
 
 def _both(case: Case) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
-    return (case.root, case.path), (case.original_root, case.original_path)
+    """Where the copy is now or was last, and its original."""
+    return (case.root, case.restored_to or case.path), (case.original_root, case.original_path)
 
 
 def _cell(text: str, style: str = "") -> Text:
@@ -224,4 +225,6 @@ def _refused_table(refused: list[Refused]) -> Table:
 
 
 def _harmless(value: Any) -> Any:
+    if isinstance(value, bool):
+        return str(value).lower()  # as in JSON
     return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" else value

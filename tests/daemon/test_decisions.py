@@ -86,10 +86,13 @@ class Desk:
         text = self.log_path.read_text() if self.log_path.exists() else ""
         return [(entry["id"], entry["event"]) for entry in map(json.loads, text.splitlines())]
 
-    def state_of(self, case_id: str) -> str:
+    def case(self, case_id: str) -> Case:
         case = self.catalog.cases.get(case_id)
         assert case is not None
-        return case.state
+        return case
+
+    def state_of(self, case_id: str) -> str:
+        return self.case(case_id).state
 
 
 @pytest.fixture
@@ -152,7 +155,7 @@ def test_what_cannot_be_remembered_is_not_dismissed(desk: Desk) -> None:
     case_id = desk.found("copy.jpg")
     fill_up(desk.catalog)
     with pytest.raises(StorageError, match=r"the disk of .* is full; make room"):
-        decisions.dismiss(desk.settings, desk.catalog, case_id)
+        decisions.dismiss(desk.settings, desk.catalog, desk.case(case_id))
     desk.catalog.rollback()
     assert desk.state_of(case_id) == "done"
     assert not (desk.share / "copy.jpg").exists()
@@ -194,7 +197,8 @@ def test_a_flagged_copy_that_left_its_name_to_another_file_can_be_dismissed(desk
     seen = Identity.of((desk.share / "copy.jpg").stat())
     desk.catalog.enqueue(desk.root.id, b"copy.jpg", seen, False, 2, "waiting")
     desk.catalog.commit()
-    case, restoration, unlogged = decisions.dismiss(desk.settings, desk.catalog, case_id)
+    case = desk.case(case_id)
+    restoration, unlogged = decisions.dismiss(desk.settings, desk.catalog, case)
     assert (restoration, unlogged) == (None, "")
     assert desk.state_of(case_id) == "dismissed"
     assert desk.catalog.cases.dismissed(case.sha256, [case.original_sha256]) == {case.original_sha256}
@@ -204,7 +208,7 @@ def test_a_flagged_copy_that_left_its_name_to_another_file_can_be_dismissed(desk
 
 def test_a_dismissal_stands_where_the_log_is_full(desk: Desk) -> None:
     case_id = desk.found("copy.jpg", moved=False)
-    _, _, unlogged = decisions.dismiss(desk.with_log(FULL), desk.catalog, case_id)
+    _, unlogged = decisions.dismiss(desk.with_log(FULL), desk.catalog, desk.case(case_id))
     assert "the daemon does it later" in unlogged
     assert desk.state_of(case_id) == "dismissed"
     assert [case.id for case in desk.catalog.cases.unlogged()] == [case_id]

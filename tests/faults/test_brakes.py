@@ -52,7 +52,13 @@ def test_a_rush_of_copies_stops_by_itself(tmp_path: Path, bundle: Path, counting
         metrics = site.home / "state" / "metrics.prom"
         wait_for(lambda: "\ntwinwatch_folders_switched_off 2.0\n" in metrics.read_text())
 
-        assert site.run("resume", str(rush)).returncode == 0
+        checked = site.run("check").stdout
+        assert checked.count("quarantine is off") == 2
+        assert "copies are moved" not in checked
+
+        resumed = site.run("resume", str(rush))
+        assert resumed.returncode == 0
+        assert f"{surplus} copies that were flagged meanwhile stay where they are" in resumed.stdout
         drop(site, rush, originals[:MOST], "again")
         assert len(held(rush)) == allowed[rush] + MOST
         wait_for(lambda: "\ntwinwatch_folders_switched_off 1.0\n" in metrics.read_text())

@@ -193,6 +193,7 @@ def test_an_id_that_says_nothing_is_refused_as_such(site: Site) -> None:
         done = site.run(command, "")
         assert done.returncode == 2
         assert "an id may not be empty" in done.stderr
+        assert "abc: give at least 4 characters of an id" in site.run(command, "abc").stderr
     assert "nope: no copy with this id; see `twinwatch list --all`" in site.run("dismiss", "nope").stderr
 
 
@@ -305,6 +306,30 @@ def test_restored_and_dismissed_rows_tell_that_event_and_not_the_one_before(judg
     assert [sorted({"action", "quarantined_to"} & set(line)) for line in lines[2:]] == [[], []]
 
 
+def test_a_file_that_was_put_back_is_listed_where_it_is(judged: Site) -> None:
+    rows = judged.run("list", "--all").stdout.splitlines()
+    assert [any(f"back {number}.jpg" in row for row in rows) for number in (2, 3)] == [True, True]
+    assert not any("the sea 2.jpg" in row for row in rows)
+
+
+def test_nothing_is_dismissed_where_one_of_the_ids_is_wrong(judged: Site) -> None:
+    done = judged.run("dismiss", "0" * 8, "nope")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert json.loads(judged.run("list", "--format", "jsonl").stdout.splitlines()[0])["id"] == "0" * 32
+
+
+def test_what_was_flagged_only_cannot_be_restored_and_that_is_said(judged: Site) -> None:
+    done = judged.run("restore", "0" * 8)
+    assert done.returncode == 2
+    assert "was flagged only and lies where it was" in done.stderr
+
+
+def test_spreadsheets_get_the_words_of_json(judged: Site) -> None:
+    rows = list(csv.DictReader(io.StringIO(judged.run("list", "--all", "--format", "csv").stdout)))
+    assert [row["better"] for row in rows] == ["true", "false", "false", "false"]
+
+
 def test_unreadable_files_are_listed_with_why(judged: Site) -> None:
     path = f"{judged.share}/holiday/broken.jpg"
     assert judged.run("list", "--unreadable").stdout.splitlines()[1].split() == [path, "truncated"]
@@ -343,6 +368,8 @@ def test_check_and_status_tell_what_is_so(site: Site) -> None:
     check = site.run("check")
     assert check.returncode == 0, check.stdout
     assert "copies are moved" in check.stdout
+    assert "none yet, the daemon makes it" in check.stdout
+    assert not (site.home / "state").exists(), "a check leaves no state that another user could not write to"
     status = site.run("status")
     assert status.returncode == 0
     assert "not running" in status.stdout

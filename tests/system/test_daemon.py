@@ -136,6 +136,7 @@ def test_dismissed_pair_stays_dismissed_after_restart(site: Site) -> None:
     entry = site.entry_of(copy)
     dismissed = site.run("dismiss", entry["id"][:12])
     assert dismissed.returncode == 0, dismissed.stderr
+    assert "files of these very bytes are no longer taken for copies" in dismissed.stdout
     assert copy.exists()
     again = site.run("dismiss", entry["id"][:12])
     assert (again.returncode, again.stdout) == (0, f"was dismissed already: {copy}\n")
