@@ -1,7 +1,8 @@
 """Every figure of speed beside its goal: runs the other scripts one after the other, and prints one table.
 
 Each script measures both sides of a ratio in one run; see there for how. It takes an hour or so, and needs faiss-cpu
-for the ratios of search, and the tools that `scan.py` names for those of scan; what could not be measured is told.
+for the ratios of search, the tools that `scan.py` names for those of scan, and for the rows of a GPU one, and torch;
+what could not be measured is told.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,7 @@ def main() -> None:
             "latency": run("latency", scratch, "--drops", str(arguments.drops)),
             "search": run("search", scratch, *pictures, "--sizes", arguments.sizes, "--file", scratch),
             "million": run("million", scratch, "--files", str(arguments.files)),
+            "gpu": {"missing": no_gpu()} if no_gpu() else run("gpu", scratch, *pictures),
         }
     figures = list(rows(found))
     show(figures)
@@ -71,6 +74,13 @@ def run(script: str, scratch: str, *options: str) -> dict[str, Any]:
     return found
 
 
+def no_gpu() -> str:
+    """Return why nothing can be measured on a GPU, or an empty string."""
+    if not Path("/dev/nvidiactl").exists():
+        return "no GPU"
+    return "" if find_spec("torch") else "no torch, which `make training` installs"
+
+
 def rows(found: dict[str, dict[str, Any]]) -> Iterator[Figure]:
     yield from of_scan(found["scan"])
     latency, million = found["latency"], found["million"]
@@ -84,8 +94,7 @@ def rows(found: dict[str, dict[str, Any]]) -> Iterator[Figure]:
     yield held("memory above an empty folder's, a file", above, 1.2, "KB")
     yield held(f"a pass {known}, against find -printf, processor time", million["pass cpu ratio"], 3, "times")
     yield held("memory of the daemon, workers included", latency["after_mb"], 500, "MB")
-    yield Figure("training on a GPU: share of time that it is busy", "at least 80 %", "not measured: no GPU", None)
-    yield Figure("encoding on a GPU: pictures a second", "at least 50,000", "not measured: no GPU", None)
+    yield from of_gpu(found["gpu"])
 
 
 def of_scan(scan: dict[str, Any]) -> Iterator[Figure]:
@@ -129,6 +138,18 @@ def of_search(search: dict[str, Any]) -> Iterator[Figure]:
     yield held(f"time of a query, {sizes[0]:,} to {sizes[-1]:,}", grown, sizes[-1] // sizes[0], "times")
 
 
+def of_gpu(gpu: dict[str, Any]) -> Iterator[Figure]:
+    busy, speed = "training: share of an epoch in which the GPU is busy", "encoding on the GPU, pictures a second"
+    if "missing" in gpu:
+        yield Figure(busy, "at least 80 %", f"not measured: {gpu['missing']}", None)
+        yield Figure(speed, "at least 50,000", f"not measured: {gpu['missing']}", None)
+        return
+    yield reached(busy, 100 * gpu["training"]["busy_share"], 80, "%")
+    for size, per_s in gpu["encoding"]["per_s"].items():
+        yield reached(f"{speed}, in batches of {size}", per_s, 50_000, "")
+    yield held("the same scan with the GPU, of that without", gpu["scan_s"]["cuda"] / gpu["scan_s"]["cpu"], 1, "times")
+
+
 def reached(what: str, figure: float, goal: float, unit: str) -> Figure:
     return _figure(what, figure, goal, unit, "at least", _AT_LEAST)
 
@@ -141,7 +162,7 @@ def _figure(
     what: str, figure: float, goal: float, unit: str, words: str, good: Callable[[float, float], bool]
 ) -> Figure:
     digits = 0 if figure >= 100 or figure == int(figure) else 1 if figure >= 10 else 2
-    return Figure(what, f"{words} {goal:g} {unit}".strip(), f"{figure:.{digits}f} {unit}".strip(), good(figure, goal))
+    return Figure(what, f"{words} {goal:,g} {unit}".strip(), f"{figure:,.{digits}f} {unit}".strip(), good(figure, goal))
 
 
 def show(figures: list[Figure]) -> None:
