@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -35,12 +36,16 @@ from twinwatch.workers import (
     Changing,
     Inspection,
     Place,
+    RootAway,
     Vanished,
     WorkerLost,
     Workers,
 )
 
 _MOST_ABSENT = 10_000  # a file that was deleted stays among them until so many others were
+_ABSENT_AT_ONCE = 256
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 4.0, 3600.0
+_LIVING = ("kept", "duplicate", "restored")
 _NEVER = -1  # a time that no file has: whatever is there next counts as changed, also for the scan
 
 _log = structlog.get_logger("twinwatch")
@@ -57,10 +62,19 @@ class Arrival:
     embedding: NDArray[np.float32] | None = None
 
 
+@dataclass(slots=True)
+class _Absent:
+    """Of a file that a search may have missed: since when, and when (monotonic) it is next looked for."""
+
+    since_ns: int
+    due_s: float = 0.0
+    pause_s: float = _FIRST_PAUSE_S
+
+
 class Judge:
     """Owns one catalogue connection, and the index of what that holds. Nothing counts before `commit`.
 
-    `look_again` takes a root and a path in it that should settle anew.
+    `look_again` takes a root and a path in it that should settle anew; `beat` is called while evidence is waited for.
     """
 
     def __init__(
@@ -71,16 +85,17 @@ class Judge:
         limits: Limits,
         grounds: Mapping[int, Ground],
         look_again: Callable[[Path, bytes], None],
+        beat: Callable[[], None],
     ) -> None:
         self.catalog = catalog
         self._bundle = bundle
         self._grounds = grounds
         self._look_again = look_again
         self._restless: list[tuple[Path, bytes]] = []  # to settle anew once that is committed
-        self._originals = Originals(catalog, bundle, workers, limits, grounds, look_again)
+        self._originals = Originals(catalog, bundle, workers, limits, grounds, look_again, beat)
         self.index = self._read_index()
         self._index_ahead = False
-        self._absent_ns: dict[int, int] = {}  # file id -> since when a search may have missed it
+        self._absent: dict[int, _Absent] = {}  # by file id
 
     def commit(self) -> None:
         """Make what was recorded lasting. Raises StorageError."""
@@ -147,6 +162,26 @@ class Judge:
         if file.content_id is not None:  # also where a copy was kept that missed it
             self.catalog.requeue_links(file.content_id)
 
+    def look_for_absent(self) -> None:
+        """See whether some of what searches did not find in place is there again, just as it was, and look back.
+
+        A folder that was away for a moment leaves no other trace: its files are known, and not judged again.
+        """
+        now_s = time.monotonic()
+        due = (item for item in self._absent.items() if item[1].due_s <= now_s)
+        for file_id, absent in list(itertools.islice(due, _ABSENT_AT_ONCE)):
+            absent.due_s = now_s + absent.pause_s
+            file = self.catalog.file(file_id)
+            content_id = None if file is None or file.state not in _LIVING else file.content_id
+            content = None if content_id is None else self.catalog.contents([content_id]).get(content_id)
+            ground = None if file is None else self._grounds.get(file.root_id)
+            there = None if file is None or ground is None else ground.look(file.path)
+            if file is None or content is None or there is None or not there.same_bytes_as(file.identity):
+                continue
+            self._let_late_ones_be_judged(file_id, content, absent.since_ns)
+            # What is there and cannot be compared will be missed again, so each time it takes longer.
+            absent.since_ns, absent.pause_s = time.time_ns(), min(_LONGEST_PAUSE_S, 2 * absent.pause_s)
+
     def _failed(self, file: File, arrival: Arrival) -> None:
         failure = arrival.failure
         if isinstance(failure, Vanished):
@@ -173,15 +208,16 @@ class Judge:
         if file.state != "new" and file.content_id == content.id:  # touched, readable again, or for a new bundle
             state = self._state_before(file, content) if file.state == "unreadable" else file.state
             self.catalog.set_identity(file.id, seen.identity, state=state, queue=None)
-            if state in ("kept", "duplicate", "restored"):
+            if state in _LIVING:
                 self._join(content, embedding)
                 self._look_back(file.id, content)
             return True
         if self._is_other_name(file, seen.identity, content, embedding):
             return True
+        ground = self._ground(file.root_id)
         # New, as whatever was judged at this path before were other bytes.
         kept_ns = time.time_ns()
-        self._absent_ns.pop(file.id, None)
+        self._absent.pop(file.id, None)
         self.catalog.set_identity(file.id, seen.identity, content_id=content.id, kept_ns=kept_ns, state="new")
         if file.content_id != content.id:
             self._drop_if_orphaned(file.content_id)
@@ -203,12 +239,12 @@ class Judge:
                 self._settle_again(file)
                 return True
             passed_over, absent = self._originals.younger, self._originals.absent
-            verdict = None if original is None else self._weigh(current, content, original)
+            verdict = None if original is None else self._weigh(current, ground, content, original)
         now = self.catalog.file(file.id)
         if now is None or now.identity != seen.identity:
             return True  # it was changed meanwhile, and waits to be judged as what it is now
         if original is not None and verdict is not None:
-            return self._act(current, content, original, verdict, embedding)
+            return self._act(current, ground, content, original, verdict, embedding)
         self.catalog.set_file(file.id, state="kept", queue=None)
         for missed in absent:
             self._miss(missed, kept_ns)
@@ -256,15 +292,17 @@ class Judge:
         return False
 
     def _miss(self, file_id: int, since_ns: int) -> None:
-        self._absent_ns.setdefault(file_id, since_ns)
-        if len(self._absent_ns) > _MOST_ABSENT:
-            del self._absent_ns[next(iter(self._absent_ns))]
+        self._absent.setdefault(file_id, _Absent(since_ns))
+        if len(self._absent) > _MOST_ABSENT:
+            del self._absent[next(iter(self._absent))]
 
     def _look_back(self, file_id: int, content: Content) -> None:
         """Let what was kept while a file was not found in place be judged again: it may be a copy of that."""
-        since_ns = self._absent_ns.pop(file_id, None)
-        if since_ns is None:
-            return
+        absent = self._absent.pop(file_id, None)
+        if absent is not None:
+            self._let_late_ones_be_judged(file_id, content, absent.since_ns)
+
+    def _let_late_ones_be_judged(self, file_id: int, content: Content, since_ns: int) -> None:
         near = {content.id}
         vector = self.catalog.embedding(content.id, self._bundle.id)
         if content.id in self.index and vector is not None:
@@ -279,7 +317,7 @@ class Judge:
             return {"done": "duplicate", "restored": "restored"}.get(case.state, "kept")
         return "kept" if content.reason is None else "unreadable"
 
-    def _weigh(self, file: File, content: Content, original: Original) -> Verdict | None:
+    def _weigh(self, file: File, ground: Ground, content: Content, original: Original) -> Verdict | None:
         finding = Finding(
             kind=original.kind,
             evidence=None if original.evidence is None else original.evidence.score,
@@ -289,25 +327,25 @@ class Judge:
             standing=file.standing,
             links=file.identity.links,
         )
-        ground = self._grounds[file.root_id]
         rules = RootRules(ground.quarantine is not None, ground.protect, self._latched(file.root_id) or None)
         return judge(finding, rules, self._bundle.manifest.evidence_level)
 
     def _act(
         self,
         file: File,
+        ground: Ground,
         content: Content,
         original: Original,
         verdict: Verdict,
         embedding: NDArray[np.float32] | None,
     ) -> bool:
-        root, original_root = self._grounds[file.root_id].path, self._grounds[original.file.root_id].path
-        case = case_of(root, file, content, original_root, original, verdict)
+        original_root = self._ground(original.file.root_id).path
+        case = case_of(ground.path, file, content, original_root, original, verdict)
         why: str | None = verdict.spared
         self.catalog.cases.add(case)
         if case.action == "quarantined":
             self.commit()
-            why = self._move(file, case)
+            why = self._move(file, ground, case)
             if why is None:
                 self.catalog.cases.drop(case.id)
                 return False
@@ -318,7 +356,7 @@ class Judge:
         if why:
             self._join(content, embedding)
         else:
-            self._count_move(file.root_id)
+            self._count_move(file.root_id, ground)
         _log.info(
             "duplicate",
             path=_shown(case.root, case.path),
@@ -333,30 +371,29 @@ class Judge:
         )
         return True
 
-    def _move(self, file: File, case: Case) -> str | None:
+    def _move(self, file: File, ground: Ground, case: Case) -> str | None:
         """Move to quarantine. Return "" when moved, why it is only flagged, or None where it is to be judged again."""
-        quarantine = self._grounds[file.root_id].quarantine
-        assert quarantine is not None  # policy answered so
+        assert ground.quarantine is not None  # policy answered so
         try:
-            moved = move(quarantine, case, file.identity, self._bundle.id)
+            moved = move(ground.quarantine, case, file.identity, self._bundle.id)
         except (BusyError, ChangedError, FileNotFoundError, NotADirectoryError, UnreadableError) as error:
             _log.info("not moved, judged again later", path=_shown(case.root, case.path), why=str(error))
             return None
         except (QuarantineFaultError, OSError) as error:
-            if _is_want(error) and look(os.path.join(os.fsencode(self._grounds[file.root_id].path), case.path)):
+            if _is_want(error) and look(os.path.join(os.fsencode(ground.path), case.path)):
                 _log.warning("not moved, judged again later", path=_shown(case.root, case.path), why=str(error))
                 return None
-            self._latch(file.root_id, str(error))
+            self._latch(file.root_id, ground, str(error))
             return f"quarantine failed: {error}"
         except QuarantineError as error:
             return str(error)
         self.catalog.cases.set(case.id, quarantined_to=moved.quarantined_to)
         return ""
 
-    def _count_move(self, root_id: int) -> None:
-        why = self._grounds[root_id].brake.count(time.monotonic(), lambda: self.catalog.files_count(root_id))
+    def _count_move(self, root_id: int, ground: Ground) -> None:
+        why = ground.brake.count(time.monotonic(), lambda: self.catalog.files_count(root_id))
         if why:
-            self._latch(root_id, why)
+            self._latch(root_id, ground, why)
 
     def _latched(self, root_id: int) -> str:
         for root in self.catalog.roots():
@@ -364,9 +401,9 @@ class Judge:
                 return root.latched
         return ""
 
-    def _latch(self, root_id: int, reason: str) -> None:
+    def _latch(self, root_id: int, ground: Ground, reason: str) -> None:
         self.catalog.set_root(root_id, latched=reason, latched_at=now())
-        _log.error("quarantine is off until `twinwatch resume`", root=str(self._grounds[root_id].path), why=reason)
+        _log.error("quarantine is off until `twinwatch resume`", root=str(ground.path), why=reason)
 
     def _unreadable(self, file: File, reason: str) -> None:
         self.catalog.set_file(file.id, state="unreadable", refusal=reason, queue=None)
@@ -381,7 +418,7 @@ class Judge:
 
     def _settle_again(self, file: File) -> None:
         self.catalog.set_file(file.id, queue=None, mtime_ns=_NEVER)
-        self._restless.append((self._grounds[file.root_id].path, file.path))
+        self._restless.append((self._ground(file.root_id).path, file.path))
 
     def _read_index(self) -> Index:
         keys, vectors = self.catalog.living_embeddings(self._bundle.id, self._bundle.manifest.embedding_dim)
@@ -395,8 +432,16 @@ class Judge:
             self.index.add(content.id, vector)
             self._index_ahead = True
 
+    def _ground(self, root_id: int) -> Ground:
+        """Raises RootAway for a root that went away while its file was on its way here."""
+        ground = self._grounds.get(root_id)
+        if ground is None:
+            raise RootAway("its folder went away meanwhile")
+        return ground
+
     def _show(self, file: File) -> str:
-        return self._grounds[file.root_id].show(file.path)
+        ground = self._grounds.get(file.root_id)
+        return show_path(file.path) if ground is None else ground.show(file.path)
 
     def _drop_if_orphaned(self, content_id: int | None) -> None:
         if content_id is not None and not self.catalog.has_living(content_id):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,9 +22,21 @@ from twinwatch.config import Limits
 from twinwatch.errors import UnreadableError
 from twinwatch.ground import Ground
 from twinwatch.index import Index, Match
+from twinwatch.phrases import show_path
 from twinwatch.policy import Kind
 from twinwatch.reader import Identity
-from twinwatch.workers import Align, Changing, Nominee, OutOfTime, Place, Search, Vanished, WorkerLost, Workers
+from twinwatch.workers import (
+    Align,
+    Changing,
+    Nominee,
+    OutOfTime,
+    Place,
+    RootAway,
+    Search,
+    Vanished,
+    WorkerLost,
+    Workers,
+)
 
 if TYPE_CHECKING:
     from twinwatch.verify import Evidence
@@ -32,6 +44,8 @@ if TYPE_CHECKING:
 NOMINEES = 20
 _COPIES = 5  # known copies that are nominated too: a folder may hold one picture in dozens of versions
 _LOOKED_AT = 400
+_TRIES = 3  # at evidence that there was no time for; where the machine was busy there is later, else it is kept
+_BEAT_S = 1.0
 _ASKED_AT_ONCE = 25  # contents that the catalogue is asked for; the nominees are mostly among the first
 
 _log = structlog.get_logger("twinwatch")
@@ -56,6 +70,7 @@ class NewcomerLostError(Exception):
 class Originals:
     """Searches the catalogue and the index. `look_again` takes a root and a path in it that should settle anew.
 
+    `beat` is called now and then while evidence is waited for, which takes as long as decoders may.
     `younger` holds what the last search came upon and passed over, as it came after the newcomer; `absent` the ids of
     what it did not find in place, which may be on its way to another name, or is just being judged again.
     """
@@ -68,6 +83,7 @@ class Originals:
         limits: Limits,
         grounds: Mapping[int, Ground],
         look_again: Callable[[Path, bytes], None],
+        beat: Callable[[], None],
     ) -> None:
         self._catalog = catalog
         self._bundle = bundle
@@ -75,6 +91,8 @@ class Originals:
         self._limits = limits
         self._grounds = grounds
         self._look_again = look_again
+        self._beat = beat
+        self._tries: dict[int, int] = {}  # by id of the newcomer, how often there was no time for its evidence
         self._passed_over: frozenset[int] = frozenset()
         self.younger: list[File] = []
         self.absent: set[int] = set()
@@ -92,7 +110,7 @@ class Originals:
         """Return the original of a newcomer with its content and embedding, float32 [256], or None.
 
         No file in `but` (ids) is one. Raises NewcomerLostError where the newcomer is no longer what was embedded, and
-        OSError where it cannot be told now.
+        OSError or RootAway where it cannot be told now.
         """
         self._passed_over, self.younger, self.absent = but, [], set()
         twin = next(self._holding(content, newcomer, content), None)
@@ -200,12 +218,13 @@ class Originals:
         self.absent.update(queued.id for queued in holders.queued)
         for original in holders.originals:
             ground = self._grounds.get(original.root_id)
-            if ground is None or original.id == newcomer.id:
+            if original.id == newcomer.id:
                 continue
             there = self._there(original)
-            if there is None:
+            if there is None or ground is None:
                 self.absent.add(original.id)
-                self._look_again(ground.path, original.path)
+                if ground is not None:
+                    self._look_again(ground.path, original.path)
             elif (there.device, there.inode) == (newcomer.identity.device, newcomer.identity.inode):
                 continue
             elif original.id in self._passed_over:
@@ -235,18 +254,43 @@ class Originals:
         sought = self._ahead.pop(newcomer.id, None)
         try:
             if sought is not None and sought[0] == task:
-                search = sought[1].result()
+                search = self._awaited(sought[1])
                 if not search.missing:
                     return search
-            return self._workers.align(task).result()
+            elif sought is not None:
+                sought[1].cancel()
+            self._make_way()
+            return self._awaited(self._workers.align(task))
         except (Vanished, Changing):
             raise NewcomerLostError from None
         except (WorkerLost, OutOfTime, UnreadableError) as error:
-            _log.warning("no evidence", path=self._grounds[newcomer.root_id].show(newcomer.path), why=str(error))
+            if isinstance(error, OutOfTime) and self._is_to_be_tried_again(newcomer):
+                raise TimeoutError(str(error)) from None
+            _log.warning("no evidence", path=show_path(newcomer.path), why=str(error))
             return None
+
+    def _awaited(self, search: Future[Search]) -> Search:
+        while not wait([search], _BEAT_S).done:
+            self._beat()
+        return search.result()
+
+    def _make_way(self) -> None:
+        """Drop what is sought ahead and not begun: nothing that can wait shall hold up what is asked for now."""
+        dropped = [newcomer for newcomer, sought in self._ahead.items() if sought is not None and sought[1].cancel()]
+        for newcomer in dropped:
+            del self._ahead[newcomer]
+
+    def _is_to_be_tried_again(self, newcomer: File) -> bool:
+        tries = self._tries.pop(newcomer.id, 0) + 1
+        if tries < _TRIES:
+            self._tries[newcomer.id] = tries
+        return tries < _TRIES
 
     def _nominee(self, original: Original) -> Nominee:
         file = original.file
         # A known copy comes after every original, however old it is.
         since_ns = sys.maxsize if file.state == "duplicate" else file.kept_ns or 0
-        return Nominee(self._grounds[file.root_id].place(file.path), original.content.sha256, since_ns)
+        ground = self._grounds.get(file.root_id)
+        if ground is None:
+            raise RootAway("the folder of an original went away meanwhile")
+        return Nominee(ground.place(file.path), original.content.sha256, since_ns)

@@ -41,6 +41,7 @@ RETRY_S, LONGEST_RETRY_S = 5.0, 60.0
 MOST_KILLS = 4
 """A file that lost its decoder as often, each time by no provable fault of its own, waits for the next scan."""
 _IDLE_S = 0.5
+_ABSENT_S = 5.0
 _EMBEDDED_S = 60.0
 
 _log = structlog.get_logger("twinwatch")
@@ -94,7 +95,7 @@ class Pipeline:
         self._decoded: queue.SimpleQueue[_Numbered | None] = queue.SimpleQueue()
         self._ready: queue.SimpleQueue[_Numbered | None] = queue.SimpleQueue()
         self._gone: queue.SimpleQueue[File] = queue.SimpleQueue()
-        self._forget_again_s = 0.0
+        self._forget_again_s = self._absent_due_s = 0.0
         self._swap: queue.SimpleQueue[Index] = queue.SimpleQueue()
         self._reclustering: threading.Thread | None = None
         self.judged = 0
@@ -231,15 +232,16 @@ class Pipeline:
     def _commit(self) -> None:
         """Thread: judges one file after the other; each decision is committed and logged before the next."""
         catalog = Catalog(self._catalog_path)
-        judge = Judge(catalog, self._bundle, self._workers, self._limits, self._grounds, self._look_again)
+        judge = Judge(catalog, self._bundle, self._workers, self._limits, self._grounds, self._look_again, self._beat)
         line: Line[_Numbered] = Line(OVERTAKE_S)
         while self._line_up(line) and not self._stopping.is_set():
-            self.beat_s = time.monotonic()
+            self._beat()
             turn = line.turn(time.monotonic())
             if turn is not None:
                 soon = line.soon(2 * self._workers.comparing)
                 self._decide(judge, *turn, [other.arrival for other in soon])
             self._forget_gone(judge)
+            self._look_for_absent(judge)
             self._refit(judge)
         catalog.close()
 
@@ -296,7 +298,8 @@ class Pipeline:
                 judge.set_aside(arrival.file, f"{error}, {MOST_KILLS} times; tried again at the next scan")
                 self._given_up.add(arrival.file.id)
                 return True
-            _log.warning("trying again later", path=path, why=str(error))
+            if not isinstance(error, InterruptedError | CancelledError):  # the daemon is being stopped
+                _log.warning("trying again later", path=path, why=str(error))
             return False
         except Exception:  # noqa: BLE001  the daemon survives every file, also one that meets a mistake of ours
             judge.rollback()
@@ -307,7 +310,7 @@ class Pipeline:
 
     def _forget_gone(self, judge: Judge) -> None:
         while time.monotonic() >= self._forget_again_s and not self._gone.empty() and not self._stopping.is_set():
-            self.beat_s = time.monotonic()
+            self._beat()
             file = self._gone.get()
             try:
                 current = judge.catalog.file(file.id)
@@ -321,6 +324,20 @@ class Pipeline:
                 self._gone.put(file)
                 self._forget_again_s = time.monotonic() + RETRY_S
                 _log.error("the catalogue cannot be written, trying again", why=str(error))
+
+    def _look_for_absent(self, judge: Judge) -> None:
+        if time.monotonic() < self._absent_due_s:
+            return
+        self._absent_due_s = time.monotonic() + _ABSENT_S
+        try:
+            judge.look_for_absent()
+            judge.commit()
+        except (OSError, StorageError) as error:
+            judge.rollback()
+            _log.error("what was away is looked for again later", why=str(error))
+
+    def _beat(self) -> None:
+        self.beat_s = time.monotonic()
 
     def _conclude(self, judge: Judge) -> None:
         """Commit, then log. What cannot be logged is logged later. Raises StorageError."""

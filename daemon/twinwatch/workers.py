@@ -4,15 +4,21 @@ Each slot of the pool is a thread that owns one spawned process and hands it a t
 outlasts its time is replaced; the task is tried once more alone in a fresh one. What that dies of by itself is the
 task's fault; one that was killed, or never came up, says nothing about the task.
 
+What a process answers is read as data, not obeyed: one that was taken over by a picture has no say in the daemon.
 The processes import this module, so what only some of them need, or only the daemon, is imported late.
 """
 
 from __future__ import annotations
 
+import builtins
 import errno
+import io
 import multiprocessing
 import os
+import pickle
 import signal
+import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -37,6 +43,22 @@ if TYPE_CHECKING:
 
 _KILLED_BY_OTHERS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # the first also for want of memory
 _UP = "up"
+_MOST_ANSWERED = 1 << 24  # bytes; a picture for the encoder has some 12,000
+_ANSWERING_S = 10  # that an answer may be cut short for, once it has begun
+_ANSWERS = {
+    "twinwatch.workers": ("Inspection", "Search", "Proof", "Vanished", "RootAway", "Changing", "OutOfTime"),
+    "twinwatch.reader": ("Identity",),
+    "twinwatch.decode": ("Picture",),
+    "twinwatch.verify": ("Evidence",),
+    "twinwatch.errors": ("UnreadableError",),
+    "builtins": (
+        "frozenset",
+        *(name for name, each in vars(builtins).items() if isinstance(each, type) and issubclass(each, OSError)),
+    ),
+    "numpy": ("ndarray", "dtype"),
+    "numpy._core.multiarray": ("_reconstruct",),
+}
+"""What an answer may be made of, by module: values, and the outcomes that are exceptions."""
 _START_S = 30.0  # a process that is not up by then will not be
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 16.0  # before a process is started again after one that did not come up
 _MOST_FAILED_STARTS = 8
@@ -291,9 +313,12 @@ class Workers:
         try:
             connection.send(run)
             in_time = connection.poll(patience_s)
-            answer: Any = connection.recv() if in_time else None
+            answer: Any = _read(connection) if in_time else None
         except (EOFError, OSError):
             raise self._lost(process) from None
+        except pickle.UnpicklingError as error:
+            self._drop(process)
+            raise WorkerLost(f"made the decoder answer what it should not: {error}") from None
         if not in_time:
             self._drop(process)
             raise WorkerLost(f"took longer than {patience_s} s (limits.decode_seconds)")
@@ -315,8 +340,8 @@ class Workers:
             self._drop(process)
             raise InterruptedError("the daemon is stopping")
         try:
-            up = connection.poll(_START_S) and connection.recv() == _UP
-        except (EOFError, OSError):
+            up = connection.poll(_START_S) and _read(connection) == _UP
+        except (EOFError, OSError, pickle.UnpicklingError):
             up = False
         if not up:
             process.join(1)
@@ -337,6 +362,8 @@ class Workers:
         )
         process.start()
         theirs.close()
+        with socket.socket(fileno=os.dup(ours.fileno())) as end:  # one that stops in the middle of an answer
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _ANSWERING_S, 0))
         self._processes.add(process)
         self._slot.process = process, ours
         return process, ours
@@ -357,6 +384,26 @@ class Workers:
         self._slot.process[1].close()
         self._slot.process = None
         self.lost += 1
+
+
+class _Answer(pickle.Unpickler):
+    """Makes nothing but what `_ANSWERS` names, so that reading an answer runs no code of the sender's choice."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if name not in _ANSWERS.get(module, ()):
+            raise pickle.UnpicklingError(f"{module}.{name}")
+        return super().find_class(module, name)
+
+
+def _read(connection: Connection) -> Any:
+    """Raises EOFError or OSError where there is no whole answer, UnpicklingError where it is none."""
+    data = connection.recv_bytes(_MOST_ANSWERED)
+    try:
+        return _Answer(io.BytesIO(data)).load()
+    except pickle.UnpicklingError:
+        raise
+    except Exception as error:  # noqa: BLE001  bytes that are no pickle raise nearly anything
+        raise pickle.UnpicklingError(str(error)) from None
 
 
 def _open(place: Place) -> int:

@@ -30,7 +30,7 @@ from twinwatch.pipeline import Pipeline
 from twinwatch.quarantine import MoveOrder, Quarantine, QuarantineFaultError
 from twinwatch.reader import Identity
 from twinwatch.scanner import folder_of
-from twinwatch.workers import Align, Changing, Inspect, Inspection, Search, Vanished, WorkerKilled
+from twinwatch.workers import Align, Changing, Inspect, Inspection, OutOfTime, Search, Vanished, WorkerKilled
 
 
 class Decoders:
@@ -238,7 +238,129 @@ def test_evidence_that_was_sought_before_the_original_was_known_is_sought_again(
     assert [len(task.originals) for task in sought] == [1, 2]
 
 
+def test_what_is_sought_ahead_and_not_begun_makes_way(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    align, ahead, dropped = bench.decoders.align, Future[Search](), list[bool]()
+
+    def align_the_second_only(task: Align) -> Future[Search]:
+        if bench.decoders.sought:
+            dropped.append(ahead.cancelled())
+            return align(task)
+        bench.decoders.sought.append(task)
+        return ahead
+
+    monkeypatch.setattr(bench.decoders, "align", align_the_second_only)
+    let_a_copy_wait_behind_a_slow_one(bench, monkeypatch, slow_is=10, copied=1)
+    assert dropped == [True, True]
+    assert [task.copy.place.path for task in bench.decoders.sought] == [b"copy.png", b"slow.png", b"copy.png"]
+    assert bench.states()["copy.png"] == "duplicate"
+
+
+def test_who_waits_for_evidence_gives_signs_of_life(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    align, late = bench.decoders.align, Future[Search]()
+    monkeypatch.setattr(bench.decoders, "align", lambda task: align(task) and late)
+    bench.put("a.png", data(1))
+    bench.settle()
+    bench.put("copy.png", data(1, 240))
+    bench.until(lambda: bench.decoders.sought)
+    time.sleep(2.5)
+    assert time.monotonic() - bench.pipeline.beat_s < 2
+    late.set_result(Search(None, frozenset()))
+    bench.settle()
+
+
+# What was away
+
+
+@pytest.fixture
+def archive(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ground:
+    """One more root, in which an original lies."""
+    monkeypatch.setattr(module, "_ABSENT_S", 0.05)
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(data(1))
+    root = bench.catalog.add_root(folder, folder_of(folder), 0)
+    bench.grounds[root.id] = Ground(folder, root.folder, protect=True)
+    bench.catalog.enqueue(root.id, b"a.png", Identity.of((folder / "a.png").stat()), False, 0, "waiting")
+    bench.catalog.commit()
+    bench.settle()
+    return bench.grounds[root.id]
+
+
+@pytest.mark.parametrize("side", [320, 240], ids=["exact", "near"])
+def test_a_copy_of_what_was_away_is_found_once_that_is_back(bench: Bench, archive: Ground, side: int) -> None:
+    (root_id,) = [number for number, ground in bench.grounds.items() if ground is archive]
+    del bench.grounds[root_id]
+    bench.put("copy.png", data(1, side))
+    bench.settle()
+    assert bench.states() == {"copy.png": "kept"}
+    bench.grounds[root_id] = archive
+    bench.until(lambda: bench.states() == {"copy.png": "duplicate"})
+    (case,) = bench.catalog.cases.all()
+    assert case.original_root.endswith(b"archive")
+
+
+def test_a_copy_of_what_was_taken_away_and_brought_back_as_it_was_is_found(bench: Bench, archive: Ground) -> None:
+    (archive.path / "a.png").rename(archive.path.parent / "a.png")
+    bench.put("copy.png", data(1))
+    bench.settle()
+    assert bench.states() == {"copy.png": "kept"}
+    (archive.path.parent / "a.png").rename(archive.path / "a.png")
+    bench.until(lambda: bench.states() == {"copy.png": "duplicate"})
+
+
+def test_what_is_there_and_cannot_be_compared_is_not_compared_on_and_on(
+    bench: Bench, archive: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sought: list[Align] = []
+
+    def miss(task: Align) -> Future[Search]:
+        sought.append(task)
+        future: Future[Search] = Future()
+        future.set_result(Search(None, frozenset({0})))
+        return future
+
+    monkeypatch.setattr(bench.decoders, "align", miss)
+    bench.put("copy.png", data(1, 240))
+    bench.settle()
+    until_s = time.monotonic() + 3
+    bench.until(lambda: time.monotonic() > until_s)
+    assert 2 <= len(sought) <= 4
+    assert bench.states() == {"copy.png": "kept"}
+
+
+def test_a_folder_that_goes_away_while_its_file_is_judged_costs_no_verdict(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.put("a.png", data(1))
+    bench.settle()
+    (ground,), find = bench.grounds.values(), Originals.find
+
+    def find_and_lose(*given: Any, **more: Any) -> Any:
+        found = find(*given, **more)
+        bench.grounds.pop(bench.root.id, None)
+        return found
+
+    monkeypatch.setattr(Originals, "find", find_and_lose)
+    bench.put("copy.png", data(1))
+    bench.until(lambda: not bench.grounds and bench.pipeline.in_flight() == 0)
+    assert bench.states() == {"a.png": "kept", "copy.png": "new"}
+    monkeypatch.setattr(Originals, "find", find)
+    bench.grounds[bench.root.id] = ground
+    bench.settle()
+    assert bench.states() == {"a.png": "kept", "copy.png": "duplicate"}
+
+
 # Faults
+
+
+@pytest.mark.parametrize(("times", "state"), [(2, "duplicate"), (3, "kept")])
+def test_evidence_that_there_was_no_time_for_is_sought_three_times(bench: Bench, times: int, state: str) -> None:
+    bench.put("a.png", data(1))
+    bench.settle()
+    bench.decoders.evidence_failures = [OutOfTime("only 1 of 7 pictures near it were compared in time")] * times
+    bench.put("copy.png", data(1, 240))
+    bench.settle()
+    assert bench.states()["copy.png"] == state
 
 
 def test_a_file_whose_decoder_was_killed_is_tried_again(bench: Bench) -> None:

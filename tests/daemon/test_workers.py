@@ -83,6 +83,32 @@ def call(pool: Workers, code: str, **names: object) -> Any:
     return pool.inspect(task).result(60)  # type: ignore[arg-type]
 
 
+# Decoders that were taken over
+
+
+def test_an_answer_runs_no_code_of_the_decoders_choice(pool: Workers, tmp_path: Path) -> None:
+    code = f"open({str(tmp_path / 'owned')!r}, 'w')"
+    with pytest.raises(WorkerLost, match=r"answer what it should not: builtins\.exec"):
+        call(pool, "type('Evil', (), {'__reduce__': lambda self: (exec, (order,))})()", order=code)
+    assert not (tmp_path / "owned").exists()
+    assert call(pool, "frozenset({1})") == frozenset({1})
+
+
+def test_an_answer_that_is_begun_and_never_ended_ends_its_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_ANSWERING_S", 1)
+    workers = Workers(Limits(workers=1, decode_seconds=60, decode_memory_mb=MEMORY_MB))
+    begin = (
+        "(lambda os: [os.write(int(fd), bytes(3)) for fd in os.listdir('/proc/self/fd')"
+        " if 'socket:' in os.path.realpath(f'/proc/self/fd/{fd}')])(__import__('os'))"
+        " and __import__('time').sleep(60)"
+    )
+    started_s = time.monotonic()
+    with pytest.raises((WorkerLost, WorkerKilled)):
+        call(workers, begin)
+    assert time.monotonic() - started_s < 30
+    workers.close()
+
+
 # What is found
 
 
