@@ -10,6 +10,7 @@ from twinwatch.brake import Brake
 from twinwatch.phrases import show_path
 from twinwatch.quarantine import Quarantine
 from twinwatch.reader import WANTS, Identity, look_beneath
+from twinwatch.scanner import folder_of
 from twinwatch.workers import Place
 
 
@@ -38,6 +39,13 @@ class Ground:
             if error.errno in WANTS:
                 raise
             return None
+
+    def stands(self) -> bool:
+        """True while the root is the folder that it was."""
+        try:
+            return folder_of(self.path) == self.folder
+        except OSError:
+            return False
 
     def show(self, path: bytes) -> str:
         """Return a path beneath the root as a person reads it."""

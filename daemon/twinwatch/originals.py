@@ -233,10 +233,19 @@ class Originals:
                 yield original
 
     def _there(self, file: File) -> Identity | None:
-        """Return what is at the path of a file if it is still what was judged there."""
+        """Return what is at the path of a file if it is still what was judged there.
+
+        Raises RootAway where its root has just gone, which the patrol does not know yet: soon that is back or left out.
+        """
         ground = self._grounds.get(file.root_id)
-        there = None if ground is None else ground.look(file.path)
-        return there if there is not None and there.same_bytes_as(file.identity) else None
+        if ground is None:
+            return None
+        there = ground.look(file.path)
+        if there is not None and there.same_bytes_as(file.identity):
+            return there
+        if not ground.stands():
+            raise RootAway(f"{ground.path} has just gone")
+        return None
 
     def _task(self, place: Place, content: Content, nominees: list[Original]) -> Align:
         """To look at the nominees in their order."""

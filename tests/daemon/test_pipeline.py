@@ -286,6 +286,28 @@ def archive(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gr
     return bench.grounds[root.id]
 
 
+def test_a_file_whose_folder_goes_away_for_a_moment_waits_for_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.put("a.png", data(1))
+    bench.settle()
+    find, away, tries = Originals.find, bench.share.parent / "away", list[int]()
+
+    def find_while_it_is_away(*given: Any, **more: Any) -> Any:
+        tries.append(1)
+        if len(tries) > 1:
+            return find(*given, **more)
+        bench.share.rename(away)
+        try:
+            return find(*given, **more)
+        finally:
+            away.rename(bench.share)
+
+    monkeypatch.setattr(Originals, "find", find_while_it_is_away)
+    bench.put("copy.png", data(1))
+    bench.until(lambda: len(tries) > 1)
+    bench.settle()
+    assert bench.states() == {"a.png": "kept", "copy.png": "duplicate"}
+
+
 @pytest.mark.parametrize("side", [320, 240], ids=["exact", "near"])
 def test_a_copy_of_what_was_away_is_found_once_that_is_back(bench: Bench, archive: Ground, side: int) -> None:
     (root_id,) = [number for number, ground in bench.grounds.items() if ground is archive]
