@@ -34,8 +34,8 @@ from rich.table import Table
 from twinwatch.bundle import Bundle, load_bundle, locate
 from twinwatch.catalog import Catalog, Root
 from twinwatch.config import Watch
-from twinwatch.reader import look
-from twinwatch.scanner import folder_of, scan
+from twinwatch.reader import folder_of, look
+from twinwatch.scanner import scan
 from twinwatch.schema import connect, contents, embeddings, files
 
 IN_FOLDER = 1000

@@ -9,8 +9,7 @@ from pathlib import Path
 from twinwatch.brake import Brake
 from twinwatch.phrases import show_path
 from twinwatch.quarantine import Quarantine
-from twinwatch.reader import WANTS, Identity, look_beneath
-from twinwatch.scanner import folder_of
+from twinwatch.reader import WANTS, Identity, folder_of, look_beneath
 from twinwatch.workers import Place
 
 

@@ -69,6 +69,17 @@ def open_root(root: Path) -> int:
     return os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
+def folder_of(root: Path) -> tuple[int, int]:
+    """Return (device, inode) of the root as it is now. Raises OSError where it is no folder or cannot be opened."""
+    fd = open_root(root)
+    try:
+        status = os.fstat(fd)
+        os.scandir(fd).close()
+    finally:
+        os.close(fd)
+    return status.st_dev, status.st_ino
+
+
 def open_folder(root_fd: int, relative: bytes) -> int:
     """Return a descriptor of the folder at `relative` beneath the root (b"" is the root), following no link.
 

@@ -12,7 +12,7 @@ from twinwatch.catalog import Catalog, Root
 from twinwatch.config import Settings
 from twinwatch.errors import ConfigError
 from twinwatch.phrases import user_name
-from twinwatch.scanner import folder_of
+from twinwatch.reader import folder_of
 
 
 class AwayError(Exception):

@@ -12,11 +12,10 @@ import re
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from twinwatch.catalog import Catalog, File, Root
 from twinwatch.config import Watch
-from twinwatch.reader import Facts, Identity, facts_of, open_folder, open_root
+from twinwatch.reader import Facts, Identity, facts_of, folder_of, open_folder, open_root
 
 PRIVATE_FOLDER = b".twinwatch"
 
@@ -58,17 +57,6 @@ class Names:
 
     def _excludes(self, path: str, name: str) -> bool:
         return self._exclude is not None and any(self._exclude.match(text) for text in (name, path))
-
-
-def folder_of(root: Path) -> tuple[int, int]:
-    """Return (device, inode) of the root as it is now. Raises OSError where it is no folder or cannot be opened."""
-    fd = open_root(root)
-    try:
-        status = os.fstat(fd)
-        os.scandir(fd).close()
-    finally:
-        os.close(fd)
-    return status.st_dev, status.st_ino
 
 
 def scan(watch: Watch, root: Root, catalog: Catalog, report: Callable[[Found], None], stop: Callable[[], bool]) -> Pass:

@@ -21,8 +21,9 @@ from twinwatch.errors import ConfigError, TwinwatchError
 from twinwatch.ground import Ground
 from twinwatch.intake import enqueue
 from twinwatch.pipeline import Pipeline
+from twinwatch.reader import folder_of
 from twinwatch.roots import AwayError, recognise
-from twinwatch.scanner import Found, folder_of, scan
+from twinwatch.scanner import Found, scan
 from twinwatch.state import StateFolder
 from twinwatch.workers import Workers
 

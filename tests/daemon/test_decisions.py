@@ -18,9 +18,8 @@ from twinwatch.config import Settings, Watch
 from twinwatch.duplog import DuplicatesLog, write_unlogged
 from twinwatch.errors import StorageError
 from twinwatch.quarantine import MoveOrder, Quarantine
-from twinwatch.reader import Identity
+from twinwatch.reader import Identity, folder_of
 from twinwatch.roots import AwayError
-from twinwatch.scanner import folder_of
 
 FULL = Path("/dev/full")
 """A log whose every line meets a full disk: full(4)."""

@@ -19,8 +19,7 @@ from twinwatch.errors import StorageError
 from twinwatch.ground import Ground
 from twinwatch.patrol import Patrol
 from twinwatch.pipeline import Pipeline
-from twinwatch.reader import Identity
-from twinwatch.scanner import folder_of
+from twinwatch.reader import Identity, folder_of
 from twinwatch.watcher import Hints, Watcher
 
 

@@ -28,8 +28,7 @@ from twinwatch.line import Line
 from twinwatch.originals import Originals
 from twinwatch.pipeline import Pipeline
 from twinwatch.quarantine import MoveOrder, Quarantine, QuarantineFaultError
-from twinwatch.reader import Identity
-from twinwatch.scanner import folder_of
+from twinwatch.reader import Identity, folder_of
 from twinwatch.workers import Align, Changing, Inspect, Inspection, OutOfTime, Search, Vanished, WorkerKilled
 
 

@@ -15,9 +15,8 @@ from twinwatch.catalog import Catalog, Root
 from twinwatch.duplog import entry_of
 from twinwatch.ground import Ground
 from twinwatch.quarantine import MoveOrder, Quarantine, Record
-from twinwatch.reader import Identity, look_beneath
+from twinwatch.reader import Identity, folder_of, look_beneath
 from twinwatch.recovery import note_restored, reconcile
-from twinwatch.scanner import folder_of
 
 COPY, ORIGINAL = b"the copy " * 99, b"the original " * 99
 

@@ -10,8 +10,8 @@ import pytest
 from twinwatch.catalog import Catalog
 from twinwatch.config import Settings, Watch
 from twinwatch.errors import ConfigError
+from twinwatch.reader import folder_of
 from twinwatch.roots import AwayError, obstacle, recognise, refuse_unknown
-from twinwatch.scanner import folder_of
 
 NOW_NS, LATER_NS = 10**18, 10**18 + 5
 

@@ -12,7 +12,8 @@ import pytest
 from twinwatch import reader, scanner
 from twinwatch.catalog import Catalog, Root
 from twinwatch.config import Watch
-from twinwatch.scanner import Found, Names, Pass, folder_of, scan
+from twinwatch.reader import folder_of
+from twinwatch.scanner import Found, Names, Pass, scan
 
 
 class Share:

@@ -24,8 +24,7 @@ from twinwatch import workers as module
 from twinwatch.config import Limits
 from twinwatch.decode import decode_exact
 from twinwatch.errors import UnreadableError, WorkersError
-from twinwatch.reader import Identity
-from twinwatch.scanner import folder_of
+from twinwatch.reader import Identity, folder_of
 from twinwatch.workers import (
     Align,
     Changing,
