@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
+from sqlalchemy.dialects.sqlite import insert
 
 from twinwatch import statements
 from twinwatch.cases import Cases
 from twinwatch.errors import CatalogError
 from twinwatch.reader import Facts, Identity
 from twinwatch.records import split
-from twinwatch.schema import FOUND, PRESENT, WAITING, connect, contents, embeddings, files, roots
+from twinwatch.schema import FOUND, PRESENT, WAITING, connect, contents, embeddings, files, missed, roots
 
 _ORIGINALS = ("kept", "duplicate", "restored")
 _STATES = ("gone", "quarantined", *_ORIGINALS, "new", "link", "unreadable")
@@ -281,6 +282,17 @@ class Catalog:
         """True while a file that can be an original holds this content."""
         query = sa.select(files.c.id).where(files.c.content_id == content_id, files.c.state.in_(_ORIGINALS)).limit(1)
         return self._connection.scalar(query) is not None
+
+    def missed(self) -> dict[int, int]:
+        """Return the files that searches did not find in place, by id, and since when they may have been missed."""
+        return {row.file_id: row.since_ns for row in self._connection.execute(sa.select(missed))}
+
+    def miss(self, file_id: int, since_ns: int) -> None:
+        """Remember such a file; a time that is known stays."""
+        self._connection.execute(insert(missed).values(file_id=file_id, since_ns=since_ns).on_conflict_do_nothing())
+
+    def unmiss(self, file_id: int) -> None:
+        self._connection.execute(sa.delete(missed).where(missed.c.file_id == file_id))
 
     def requeue_links(self, content_id: int) -> None:
         """Let the other names of a file be judged, as the name that stood for all of them is gone."""

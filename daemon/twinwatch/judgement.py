@@ -95,7 +95,7 @@ class Judge:
         self._originals = Originals(catalog, bundle, workers, limits, grounds, look_again, beat)
         self.index = self._read_index()
         self._index_ahead = False
-        self._absent: dict[int, _Absent] = {}  # by file id
+        self._absent = {file_id: _Absent(since_ns) for file_id, since_ns in catalog.missed().items()}  # by file id
 
     def commit(self) -> None:
         """Make what was recorded lasting. Raises StorageError."""
@@ -179,6 +179,7 @@ class Judge:
             if file is None or content is None or there is None or not there.same_bytes_as(file.identity):
                 continue
             self._let_late_ones_be_judged(file_id, content, absent.since_ns)
+            self.catalog.unmiss(file_id)
             # What is there and cannot be compared will be missed again, so each time it takes longer.
             absent.since_ns, absent.pause_s = time.time_ns(), min(_LONGEST_PAUSE_S, 2 * absent.pause_s)
 
@@ -217,7 +218,7 @@ class Judge:
         ground = self._ground(file.root_id)
         # New, as whatever was judged at this path before were other bytes.
         kept_ns = time.time_ns()
-        self._absent.pop(file.id, None)
+        self._found(file.id)
         self.catalog.set_identity(file.id, seen.identity, content_id=content.id, kept_ns=kept_ns, state="new")
         if file.content_id != content.id:
             self._drop_if_orphaned(file.content_id)
@@ -293,12 +294,19 @@ class Judge:
 
     def _miss(self, file_id: int, since_ns: int) -> None:
         self._absent.setdefault(file_id, _Absent(since_ns))
+        self.catalog.miss(file_id, since_ns)
         if len(self._absent) > _MOST_ABSENT:
-            del self._absent[next(iter(self._absent))]
+            self._found(next(iter(self._absent)))
+
+    def _found(self, file_id: int) -> _Absent | None:
+        absent = self._absent.pop(file_id, None)
+        if absent is not None:
+            self.catalog.unmiss(file_id)
+        return absent
 
     def _look_back(self, file_id: int, content: Content) -> None:
         """Let what was kept while a file was not found in place be judged again: it may be a copy of that."""
-        absent = self._absent.pop(file_id, None)
+        absent = self._found(file_id)
         if absent is not None:
             self._let_late_ones_be_judged(file_id, content, absent.since_ns)
 

@@ -25,7 +25,7 @@ ORIGINAL = "state IN ('kept', 'duplicate', 'restored')"
 FOUND = "queue = 'found'"
 WAITING = "queue = 'waiting'"
 
-HEAD = "0003"
+HEAD = "0004"
 """The latest of the migrations."""
 
 metadata = sa.MetaData()
@@ -134,6 +134,13 @@ verdicts = sa.Table(
     sa.Column("logged", sa.Text, nullable=False, server_default=""),
     sa.Column("event_at", sa.Text),
     sa.Index("verdicts_state", "state", "logged"),
+)
+# Files that a search did not find in place, and since when files were kept that may be copies of them.
+missed = sa.Table(
+    "missed",
+    metadata,
+    sa.Column("file_id", sa.Integer, primary_key=True),
+    sa.Column("since_ns", sa.Integer, nullable=False),
 )
 # Pairs of contents that a person called no duplicates; one <= other.
 dismissals = sa.Table(

@@ -320,6 +320,29 @@ def test_a_copy_of_what_was_away_is_found_once_that_is_back(bench: Bench, archiv
     assert case.original_root.endswith(b"archive")
 
 
+def test_what_was_away_is_remembered_over_a_restart(
+    bench: Bench, archive: Ground, trained: tuple[Bundle, Encoder]
+) -> None:
+    (root_id,) = [number for number, ground in bench.grounds.items() if ground is archive]
+    del bench.grounds[root_id]
+    bench.put("copy.png", data(1))
+    bench.settle()
+    bench.pipeline.stop()
+    bench.grounds[root_id] = archive
+    bench.pipeline = Pipeline(
+        bench.catalog.path,
+        *trained,
+        bench.decoders,
+        Limits(),
+        bench.grounds,
+        lambda *_: None,
+        None,
+        threading.Event(),  # type: ignore[arg-type]
+    )
+    bench.until(lambda: bench.states() == {"copy.png": "duplicate"})
+    bench.pipeline.stop()
+
+
 def test_a_copy_of_what_was_taken_away_and_brought_back_as_it_was_is_found(bench: Bench, archive: Ground) -> None:
     (archive.path / "a.png").rename(archive.path.parent / "a.png")
     bench.put("copy.png", data(1))
