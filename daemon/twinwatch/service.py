@@ -163,7 +163,7 @@ class Shift:
         try:
             self._leave_status()
         except (OSError, StorageError) as error:
-            _log.error("the status cannot be written", why=str(error))
+            _log.error("the status cannot be written", why=getattr(error, "strerror", None) or str(error))
         self.catalog.close()
         self.log.close()
 
@@ -270,7 +270,7 @@ def _until_changed(shift: Shift, config_path: Path, signals: Signals) -> Gear | 
         except (OSError, StorageError) as error:
             shift.catalog.rollback()
             if str(error) != trouble:
-                _log.error("the status cannot be written", why=str(error))
+                _log.error("the status cannot be written", why=getattr(error, "strerror", None) or str(error))
             trouble = str(error)
         else:
             trouble = ""
