@@ -102,7 +102,7 @@ class _Block:
         padded = (-(-len(vectors) // 64) | 1) * 64
         self.codes = np.zeros((axes, padded), np.int8)
         self.offsets = np.full(padded, _NEVER, np.int32)
-        self.keys = np.zeros(len(vectors), np.int64)
+        self.keys = np.zeros(len(vectors), np.int32)
         self.clusters = np.zeros(len(vectors), np.int32)
 
     def __len__(self) -> int:
