@@ -211,4 +211,6 @@ def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "not a picture in a known format"
     text = str(error) or type(error).__name__
+    if text.startswith("image file is truncated"):
+        text = "image file is truncated"  # Pillow adds how much it had not looked at yet, which is not what is missing
     return f"damaged or not supported: {text}"

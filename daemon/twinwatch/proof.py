@@ -137,7 +137,7 @@ def refusals(path: bytes) -> Iterator[None]:
         raise ChangedError(f"{show_path(path)}: {error}") from error
     except OSError as error:
         if error.errno in _VANISHED:
-            raise ChangedError(f"{show_path(path)} is not there any more ({error.strerror})") from error
+            raise ChangedError(f"{show_path(path)} is not there any more") from error
         if error.errno in _REFUSED:
             raise NotMovableError(f"nothing can be moved because of {show_path(path)}: {error.strerror}") from error
         raise
