@@ -5,8 +5,7 @@ import os
 
 def main() -> None:
     """Run the command line."""
-    # The processes are as many as the cores: threads of BLAS beside them would spin while they wait for one, and each
-    # keeps some 8 MB. It is read when numpy is loaded, here and in the processes.
+    # Each thread of BLAS keeps some 8 MB, and there is little for it to do here. It is read when numpy is loaded.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from twinwatch.cli import main as command
 

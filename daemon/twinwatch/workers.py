@@ -257,6 +257,8 @@ class Workers:
         self._evidence = ThreadPoolExecutor(
             self.comparing, "evidence-slot", partial(setattr, self._slot, "compares", True)
         )
+        # As many processes as cores: threads of BLAS beside them would spin while they wait for one.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         self._closing = threading.Event()
         self._failed_starts = 0  # in a row
         self.lost = 0

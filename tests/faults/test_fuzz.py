@@ -32,22 +32,16 @@ pytestmark = pytest.mark.timeout(1800 if PROVE else 180)
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What became of each input: "picture", "refused", or what is a mistake; and how large the process is after it."""
-
-    outcomes: list[str]
-    pid: int
-    resident_mb: float
-
-
-@dataclass(frozen=True)
 class Decode:
-    """Task: decode one input after the other, in both forms."""
+    """Task: decode one input after the other, in both forms.
+
+    The answer says what became of each: "picture", "refused", or what is a mistake; and by process, how large it is.
+    """
 
     inputs: list[bytes]
 
-    def run(self) -> Answer:
-        return Answer([_outcome(data) for data in self.inputs], os.getpid(), _resident_mb())
+    def run(self) -> tuple[list[str], int, float]:
+        return [_outcome(data) for data in self.inputs], os.getpid(), _resident_mb()
 
 
 def _outcome(data: bytes) -> str:
@@ -93,7 +87,7 @@ class Fuzz:
 
     def _take(self, numbers: range, future: Future[Any]) -> None:
         try:
-            answer = future.result()
+            outcomes, pid, resident_mb = future.result()
         except WorkerLost as error:
             if len(numbers) == 1:
                 self.lost[numbers[0]] = str(error)
@@ -102,8 +96,8 @@ class Fuzz:
                 alone = range(number, number + 1)
                 self._take(alone, self._submit(alone))
             return
-        self.resident_mb.setdefault(answer.pid, []).append(answer.resident_mb)
-        for number, outcome in zip(numbers, answer.outcomes, strict=True):
+        self.resident_mb.setdefault(pid, []).append(resident_mb)
+        for number, outcome in zip(numbers, outcomes, strict=True):
             self.outcomes[outcome] += 1
             if outcome not in ("picture", "refused"):
                 self.mistakes[number] = outcome
