@@ -69,6 +69,7 @@ class _Absent:
     since_ns: int
     due_s: float = 0.0
     pause_s: float = _FIRST_PAUSE_S
+    lasting: bool = False  # it was looked for, and was not there
 
 
 class Judge:
@@ -95,7 +96,9 @@ class Judge:
         self._originals = Originals(catalog, bundle, workers, limits, grounds, look_again, beat)
         self.index = self._read_index()
         self._index_ahead = False
-        self._absent = {file_id: _Absent(since_ns) for file_id, since_ns in catalog.missed().items()}  # by file id
+        self._absent = {
+            file_id: _Absent(since_ns, lasting=True) for file_id, since_ns in catalog.missed().items()
+        }  # by file id
 
     def commit(self) -> None:
         """Make what was recorded lasting. Raises StorageError."""
@@ -177,6 +180,9 @@ class Judge:
             ground = None if file is None else self._grounds.get(file.root_id)
             there = None if file is None or ground is None else ground.look(file.path)
             if file is None or content is None or there is None or not there.same_bytes_as(file.identity):
+                absent.lasting = True
+                continue
+            if not absent.lasting:  # it was on its way for an instant, and whoever moved it judges it
                 continue
             self._let_late_ones_be_judged(file_id, content, absent.since_ns)
             self.catalog.unmiss(file_id)

@@ -316,6 +316,7 @@ def test_a_copy_of_what_was_away_is_found_once_that_is_back(bench: Bench, archiv
     bench.put("copy.png", data(1, side))
     bench.settle()
     assert bench.states() == {"copy.png": "kept"}
+    time.sleep(1.0)  # it is looked for in vain
     bench.grounds[root_id] = archive
     bench.until(lambda: bench.states() == {"copy.png": "duplicate"})
     (case,) = bench.catalog.cases.all()
@@ -349,6 +350,7 @@ def test_a_copy_of_what_was_taken_away_and_brought_back_as_it_was_is_found(bench
     bench.put("copy.png", data(1))
     bench.settle()
     assert bench.states() == {"copy.png": "kept"}
+    time.sleep(1.0)  # it is looked for in vain
     (archive.path.parent / "a.png").rename(archive.path / "a.png")
     bench.until(lambda: bench.states() == {"copy.png": "duplicate"})
 
@@ -369,7 +371,7 @@ def test_what_is_there_and_cannot_be_compared_is_not_compared_on_and_on(
     bench.settle()
     until_s = time.monotonic() + 3
     bench.until(lambda: time.monotonic() > until_s)
-    assert 2 <= len(sought) <= 4
+    assert 1 <= len(sought) <= 3
     assert bench.states() == {"copy.png": "kept"}
 
 
