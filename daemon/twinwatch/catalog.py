@@ -24,8 +24,8 @@ from twinwatch.reader import Facts, Identity
 from twinwatch.records import split
 from twinwatch.schema import FOUND, PRESENT, WAITING, connect, contents, embeddings, files, missed, roots
 
-_ORIGINALS = ("kept", "duplicate", "restored")
-_STATES = ("gone", "quarantined", *_ORIGINALS, "new", "link", "unreadable")
+ORIGINALS = ("kept", "duplicate", "restored")
+_STATES = ("gone", "quarantined", *ORIGINALS, "new", "link", "unreadable")
 
 _PRESENT = sa.text(PRESENT)
 _FACTS = tuple(files.c[name] for name in Identity.__slots__)
@@ -240,7 +240,7 @@ class Catalog:
             .join(contents, contents.c.id == files.c.content_id)
             .outerjoin(embeddings, (embeddings.c.content_id == contents.c.id) & (embeddings.c.bundle_id == bundle_id))
             .where(
-                files.c.state.in_(_ORIGINALS),
+                files.c.state.in_(ORIGINALS),
                 files.c.queue.is_(None),
                 contents.c.reason.is_(None),
                 embeddings.c.content_id.is_(None),
@@ -280,7 +280,7 @@ class Catalog:
 
     def has_living(self, content_id: int) -> bool:
         """True while a file that can be an original holds this content."""
-        query = sa.select(files.c.id).where(files.c.content_id == content_id, files.c.state.in_(_ORIGINALS)).limit(1)
+        query = sa.select(files.c.id).where(files.c.content_id == content_id, files.c.state.in_(ORIGINALS)).limit(1)
         return self._connection.scalar(query) is not None
 
     def missed(self) -> dict[int, int]:
@@ -392,7 +392,7 @@ class Catalog:
         total = sa.select(sa.func.count()).where(embeddings.c.bundle_id == bundle_id)
         most = int(self._connection.scalar(total) or 0)
         keys, vectors = np.empty(most, np.int64), np.empty((most, dim), np.float32)  # takes no memory until written
-        living = sa.select(files.c.content_id).where(files.c.state.in_(_ORIGINALS))
+        living = sa.select(files.c.content_id).where(files.c.state.in_(ORIGINALS))
         query = (
             sa.select(embeddings.c.content_id, embeddings.c.vector)
             .join(contents, contents.c.id == embeddings.c.content_id)

@@ -39,6 +39,11 @@ class Ground:
                 raise
             return None
 
+    def unchanged(self, path: bytes, identity: Identity) -> Identity | None:
+        """Return what is at a path if its bytes are still those that had this identity. Raises what `look` raises."""
+        there = self.look(path)
+        return there if there is not None and there.same_bytes_as(identity) else None
+
     def stands(self) -> bool:
         """True while the root is the folder that it was."""
         try:

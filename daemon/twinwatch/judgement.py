@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from twinwatch.bundle import Bundle
 from twinwatch.cases import Case
-from twinwatch.catalog import Catalog, Content, File
+from twinwatch.catalog import ORIGINALS, Catalog, Content, File
 from twinwatch.config import Limits
 from twinwatch.duplog import now
 from twinwatch.errors import QuarantineError, UnreadableError
@@ -45,7 +45,6 @@ from twinwatch.workers import (
 _MOST_ABSENT = 10_000  # a file that was deleted stays among them until so many others were
 _ABSENT_AT_ONCE = 256
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 4.0, 3600.0
-_LIVING = ("kept", "duplicate", "restored")
 _NEVER = -1  # a time that no file has: whatever is there next counts as changed, also for the scan
 
 _log = structlog.get_logger("twinwatch")
@@ -96,9 +95,8 @@ class Judge:
         self._originals = Originals(catalog, bundle, workers, limits, grounds, look_again, beat)
         self.index = self._read_index()
         self._index_ahead = False
-        self._absent = {
-            file_id: _Absent(since_ns, lasting=True) for file_id, since_ns in catalog.missed().items()
-        }  # by file id
+        # By file id.
+        self._absent = {file_id: _Absent(since_ns, lasting=True) for file_id, since_ns in catalog.missed().items()}
 
     def commit(self) -> None:
         """Make what was recorded lasting. Raises StorageError."""
@@ -174,20 +172,24 @@ class Judge:
         due = (item for item in self._absent.items() if item[1].due_s <= now_s)
         for file_id, absent in list(itertools.islice(due, _ABSENT_AT_ONCE)):
             absent.due_s = now_s + absent.pause_s
-            file = self.catalog.file(file_id)
-            content_id = None if file is None or file.state not in _LIVING else file.content_id
-            content = None if content_id is None else self.catalog.contents([content_id]).get(content_id)
-            ground = None if file is None else self._grounds.get(file.root_id)
-            there = None if file is None or ground is None else ground.look(file.path)
-            if file is None or content is None or there is None or not there.same_bytes_as(file.identity):
+            content = self._content_in_place(file_id)
+            if content is None:
                 absent.lasting = True
-                continue
-            if not absent.lasting:  # it was on its way for an instant, and whoever moved it judges it
-                continue
-            self._let_late_ones_be_judged(file_id, content, absent.since_ns)
-            self.catalog.unmiss(file_id)
-            # What is there and cannot be compared will be missed again, so each time it takes longer.
-            absent.since_ns, absent.pause_s = time.time_ns(), min(_LONGEST_PAUSE_S, 2 * absent.pause_s)
+            elif absent.lasting:  # else it was on its way for an instant, and whoever moved it judges it
+                self._let_late_ones_be_judged(file_id, content, absent.since_ns)
+                self.catalog.unmiss(file_id)
+                # What is there and cannot be compared will be missed again, so each time it takes longer.
+                absent.since_ns, absent.pause_s = time.time_ns(), min(_LONGEST_PAUSE_S, 2 * absent.pause_s)
+
+    def _content_in_place(self, file_id: int) -> Content | None:
+        """Return what an original holds, if it is one and just as it was."""
+        file = self.catalog.file(file_id)
+        if file is None or file.content_id is None or file.state not in ORIGINALS:
+            return None
+        ground = self._grounds.get(file.root_id)
+        if ground is None or ground.unchanged(file.path, file.identity) is None:
+            return None
+        return self.catalog.content(file.content_id)
 
     def _failed(self, file: File, arrival: Arrival) -> None:
         failure = arrival.failure
@@ -215,7 +217,7 @@ class Judge:
         if file.state != "new" and file.content_id == content.id:  # touched, readable again, or for a new bundle
             state = self._state_before(file, content) if file.state == "unreadable" else file.state
             self.catalog.set_identity(file.id, seen.identity, state=state, queue=None)
-            if state in _LIVING:
+            if state in ORIGINALS:
                 self._join(content, embedding)
                 self._look_back(file.id, content)
             return True

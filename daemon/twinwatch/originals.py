@@ -240,12 +240,10 @@ class Originals:
         ground = self._grounds.get(file.root_id)
         if ground is None:
             return None
-        there = ground.look(file.path)
-        if there is not None and there.same_bytes_as(file.identity):
-            return there
-        if not ground.stands():
+        there = ground.unchanged(file.path, file.identity)
+        if there is None and not ground.stands():
             raise RootAway(f"{ground.path} has just gone")
-        return None
+        return there
 
     def _task(self, place: Place, content: Content, nominees: list[Original]) -> Align:
         """To look at the nominees in their order."""

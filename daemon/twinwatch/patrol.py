@@ -18,7 +18,7 @@ from twinwatch.errors import QuarantineError, StorageError
 from twinwatch.ground import Ground
 from twinwatch.intake import enqueue
 from twinwatch.mounts import mount_of
-from twinwatch.phrases import counted
+from twinwatch.phrases import counted, words_of
 from twinwatch.pipeline import Pipeline
 from twinwatch.quarantine import Quarantine
 from twinwatch.recovery import reconcile
@@ -198,10 +198,10 @@ class Patrol:
         except (OSError, QuarantineError) as error:
             # The watchdog looks for a daemon that hangs: a folder that cannot be written to is no reason to end it.
             self._watcher.cookies_s.pop(path, None)
-            why = f"whether events still come cannot be seen: {getattr(error, 'strerror', None) or error}"
-            if beat.blind != why:
-                _log.warning("no cookie can be laid", path=str(path), why=why)
-            beat.blind = why
+            blind = f"whether events still come cannot be seen: {words_of(error)}"
+            if beat.blind != blind:
+                _log.warning("no cookie can be laid", path=str(path), why=blind)
+            beat.blind = blind
             return
         if beat.blind:
             _log.info("cookies can be laid again", path=str(path))

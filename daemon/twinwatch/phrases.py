@@ -28,6 +28,11 @@ def user_name(uid: int | None = None) -> str:
         return f"uid {number}"
 
 
+def words_of(error: Exception) -> str:
+    """Return the system's words for an error where it has some, without its number and path, else the error's own."""
+    return getattr(error, "strerror", None) or str(error)
+
+
 def show_path(path: bytes) -> str:
     """A path as text that cannot forge a line or a terminal: undecodable and control characters are escaped."""
     return printable(path.decode("utf-8", "backslashreplace"))

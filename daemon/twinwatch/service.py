@@ -24,7 +24,7 @@ from twinwatch.ground import Ground
 from twinwatch.intake import Intake, Spot
 from twinwatch.notify import notify
 from twinwatch.patrol import Patrol
-from twinwatch.phrases import backlog, counted
+from twinwatch.phrases import backlog, counted, words_of
 from twinwatch.pipeline import Pipeline
 from twinwatch.roots import refuse_unknown
 from twinwatch.scanner import Names
@@ -163,7 +163,7 @@ class Shift:
         try:
             self._leave_status()
         except (OSError, StorageError) as error:
-            _log.error("the status cannot be written", why=getattr(error, "strerror", None) or str(error))
+            _log.error("the status cannot be written", why=words_of(error))
         self.catalog.close()
         self.log.close()
 
@@ -270,7 +270,7 @@ def _until_changed(shift: Shift, config_path: Path, signals: Signals) -> Gear | 
         except (OSError, StorageError) as error:
             shift.catalog.rollback()
             if str(error) != trouble:
-                _log.error("the status cannot be written", why=getattr(error, "strerror", None) or str(error))
+                _log.error("the status cannot be written", why=words_of(error))
             trouble = str(error)
         else:
             trouble = ""

@@ -258,9 +258,7 @@ def _optimizer(model: AutoEncoder, preset: Preset, device: torch.device) -> torc
     if device.type == "cpu":
         return torch.optim.AdamW(model.parameters(), preset.learning_rate, weight_decay=preset.weight_decay)
     rate = torch.tensor(preset.learning_rate, device=device)  # read anew at each replay
-    return torch.optim.AdamW(
-        model.parameters(), rate, weight_decay=preset.weight_decay, fused=True, capturable=True
-    )  # fmt: skip
+    return torch.optim.AdamW(model.parameters(), rate, weight_decay=preset.weight_decay, fused=True, capturable=True)
 
 
 def _on_device(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
