@@ -72,14 +72,16 @@ def main() -> None:
     print(name, flush=True)
     with tempfile.TemporaryDirectory(prefix="twinwatch-gpu-") as scratch:
         folder = painted(Path(scratch, "painted")) if arguments.folder is None else arguments.folder
-        pictures = load_pictures(folder, preset("default").side, silent)
-        trained = training(pictures, arguments.pictures, Path(scratch, "work"))
+        chosen = preset("default")
+        detailed = load_pictures(folder, chosen.source_side, silent)
+        trained = training(detailed, arguments.pictures, Path(scratch, "work"))
         print(
             f"training: {trained.pictures:,} pictures in {trained.epoch_s:.2f} s, "
             f"{trained.pictures / trained.epoch_s:,.0f} a second; the GPU busy {trained.busy_share:.1%} of it",
             flush=True,
         )
         bundle = load_bundle(locate("default"))
+        pictures = load_pictures(folder, bundle.manifest.input_width, silent)
         encoded = encoding(bundle, pictures.pixels)
         for size, per_s in encoded.per_s.items():
             print(f"encoding in batches of {size:4}: {per_s:9,.0f} pictures a second")

@@ -183,7 +183,7 @@ def test_who_comes_first_is_the_original_though_it_is_slow_to_read(bench: Bench,
 
 
 def let_a_copy_wait_behind_a_slow_one(bench: Bench, monkeypatch: pytest.MonkeyPatch, slow_is: int, copied: int) -> None:
-    """No file goes ahead of another one, and all are judged in the end. Picture 10 is near to 1, that of a.png."""
+    """No file goes ahead of another one, and all are judged in the end. Picture 10 is near to 1, a.png's; 16 is not."""
     joined, join = list[int](), Line.join
 
     def note(line: Line[Any], number: int, *others: Any) -> None:
@@ -205,7 +205,7 @@ def let_a_copy_wait_behind_a_slow_one(bench: Bench, monkeypatch: pytest.MonkeyPa
 def test_evidence_that_was_sought_before_a_files_turn_is_not_sought_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    let_a_copy_wait_behind_a_slow_one(bench, monkeypatch, slow_is=2, copied=1)
+    let_a_copy_wait_behind_a_slow_one(bench, monkeypatch, slow_is=16, copied=1)
     assert bench.states() == {"a.png": "kept", "slow.png": "kept", "copy.png": "duplicate"}
     assert [task.copy.place.path for task in bench.decoders.sought].count(b"copy.png") == 1
 
@@ -224,7 +224,7 @@ def test_evidence_that_missed_an_original_ahead_of_time_is_sought_again(
         return found
 
     monkeypatch.setattr(bench.decoders, "align", align_while_it_is_away)
-    let_a_copy_wait_behind_a_slow_one(bench, monkeypatch, slow_is=2, copied=1)
+    let_a_copy_wait_behind_a_slow_one(bench, monkeypatch, slow_is=16, copied=1)
     assert bench.states() == {"a.png": "kept", "slow.png": "kept", "copy.png": "duplicate"}
     assert [task.copy.place.path for task in bench.decoders.sought] == [b"copy.png", b"copy.png"]
 
@@ -709,7 +709,7 @@ def test_a_file_that_is_rewritten_while_it_is_judged_is_judged_as_what_it_is_the
     bench.put("original.png", data(1))
     bench.settle()
     rewritten = before_the_search_for(b"late.png", lambda: bench.rewrite("late.png", data(1)), monkeypatch)
-    bench.put("late.png", data(2))
+    bench.put("late.png", data(16))
     bench.settle()
     assert rewritten == [b"late.png"]
     assert bench.states() == {"original.png": "kept", "late.png": "duplicate"}

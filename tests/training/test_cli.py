@@ -226,9 +226,9 @@ def test_the_default_preset_learns_from_a_small_folder(finished: Any, tmp_path: 
     assert done.returncode == 0, done.stderr
     bundle = load_bundle(tmp_path / "bundle")
     assert bundle.manifest.preset == "default" and bundle.manifest.unit_norm
-    assert bundle.input_size == (64, 64)
+    assert bundle.input_size == (96, 96)
     session = onnxruntime.InferenceSession(str(bundle.encoder_path), providers=["CPUExecutionProvider"])
-    embedding = session.run(None, {"pixels": np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)})[0]
+    embedding = session.run(None, {"pixels": np.random.default_rng(0).integers(0, 256, (3, 96, 96, 3), np.uint8)})[0]
     assert np.allclose(np.linalg.norm(embedding, axis=1), 1, atol=1e-5)
     graph = onnx.load(bundle.encoder_path)
     onnx.checker.check_model(graph)

@@ -44,7 +44,7 @@ def go(
 
 @pytest.mark.parametrize("chosen", [SEED, DEFAULT], ids=lambda each: each.name)
 def test_a_resumed_run_ends_in_the_same_weights(chosen: Preset, folder: Path, tmp_path: Path) -> None:
-    pictures = load_pictures(folder, chosen.side, silent)
+    pictures = load_pictures(folder, chosen.source_side, silent)
 
     def stop_after_the_first(done: int, loss: EpochLoss) -> None:
         if done == 1:
@@ -99,7 +99,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
 def test_a_loss_that_is_no_number_stops_the_run(folder: Path, tmp_path: Path) -> None:
     wild = replace(DEFAULT, learning_rate=float("inf"))
     with pytest.raises(TwinwatchError, match="loss of epoch"):
-        go(wild, load_pictures(folder, 64, silent), tmp_path, lambda *_: None)
+        go(wild, load_pictures(folder, DEFAULT.source_side, silent), tmp_path, lambda *_: None)
 
 
 def test_nearness_looks_at_the_nearest_stranger_alone() -> None:
@@ -125,7 +125,7 @@ def test_a_gpu_learns_from_replayed_steps_as_from_others(
     chosen: Preset, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quick = replace(chosen, batch=8, bfloat16=False)  # 7 steps an epoch
-    pictures = load_pictures(folder, chosen.side, silent)
+    pictures = load_pictures(folder, chosen.source_side, silent)
     replayed = go(quick, pictures, tmp_path / "replayed", lambda *_: None, device="cuda")
     monkeypatch.setattr("twinwatch_training.train._STEPS_BEFORE_RECORDING", 1000)
     stepped = go(quick, pictures, tmp_path / "stepped", lambda *_: None, device="cuda")

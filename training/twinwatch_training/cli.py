@@ -250,11 +250,11 @@ class _Screen:
             )
 
         fitted = steps.fit(data, chosen, seed, total, on_epoch)
-        for skipped in steps.pictures.skipped:
+        for skipped in steps.skipped:
             self._say(f"left out {skipped.path}: {skipped.reason}")
         self._say(
             f"fitted {fitted.run.preset} on {len(steps.split.train)} pictures ({len(steps.split.held_out)} held out, "
-            f"{len(steps.pictures.skipped)} left out) in {time.monotonic() - started:.0f} s; "
+            f"{len(steps.skipped)} left out) in {time.monotonic() - started:.0f} s; "
             f"final loss {fitted.history[-1].total:.4f}"
         )
         return steps

@@ -141,6 +141,7 @@ def write(
             "data_fingerprint": run.fingerprint,
             "seed": run.seed,
             "epochs": run.epochs,
+            "trained_on": fitted.trained_on,
             "seconds": round(sum(each.seconds for each in fitted.history), 1),
             "final_loss": last.total,
             "final_reconstruction_loss": last.reconstruction,

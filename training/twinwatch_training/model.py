@@ -25,7 +25,7 @@ class AutoEncoder(nn.Module):
     def __init__(self, preset: Preset) -> None:
         super().__init__()
         self.encoder = _encoder(preset)
-        self.decoder = _default_decoder() if preset.head == "gem" else _seed_decoder(preset)
+        self.decoder = _default_decoder(preset.side) if preset.head == "gem" else _seed_decoder(preset)
 
     def encode(self, pixels: Tensor) -> Tensor:
         """[N, 3, side, side] -> [N, 256]."""
@@ -98,7 +98,7 @@ def _encoder(preset: Preset) -> nn.Sequential:
         channels = conv.filters
     if preset.head == "flatten":
         return nn.Sequential(*layers, nn.Flatten())  # [N, 16, 4, 4] -> [N, 256]
-    return nn.Sequential(*layers, GeM(), nn.Linear(channels, EMBEDDING_DIM), UnitNorm())  # [N, 192, 8, 8] -> [N, 256]
+    return nn.Sequential(*layers, GeM(), nn.Linear(channels, EMBEDDING_DIM), UnitNorm())  # [N, 512, 8, 8] -> [N, 256]
 
 
 def _seed_decoder(preset: Preset) -> nn.Sequential:
@@ -111,10 +111,12 @@ def _seed_decoder(preset: Preset) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Conv2d(4, 3, 3, padding=1), nn.Sigmoid())  # [N, 3, 32, 32]
 
 
-def _default_decoder() -> nn.Sequential:
+def _default_decoder(side: int) -> nn.Sequential:
     """Shows a person what the embedding keeps; small, because the daemon never runs it."""
-    layers: list[nn.Module] = [nn.Linear(EMBEDDING_DIM, 128 * 16), nn.ReLU(), nn.Unflatten(1, (128, 4, 4))]
-    for into, out in ((128, 64), (64, 32), (32, 16)):  # -> [N, 64, 8, 8] -> [N, 32, 16, 16] -> [N, 16, 32, 32]
+    least = side // 16
+    layers: list[nn.Module] = [nn.Linear(EMBEDDING_DIM, 128 * least**2), nn.ReLU()]
+    layers.append(nn.Unflatten(1, (128, least, least)))
+    for into, out in ((128, 64), (64, 32), (32, 16)):  # -> [N, 64, S / 8, S / 8] -> ... -> [N, 16, S / 2, S / 2]
         layers += [nn.ConvTranspose2d(into, out, 4, stride=2, padding=1), nn.BatchNorm2d(out), nn.ReLU()]
-    layers += [nn.Conv2d(16, 12, 3, padding=1), nn.PixelShuffle(2)]  # [N, 12, 32, 32] -> [N, 3, 64, 64]
+    layers += [nn.Conv2d(16, 12, 3, padding=1), nn.PixelShuffle(2)]  # -> [N, 3, S, S]
     return nn.Sequential(*layers, nn.Sigmoid())

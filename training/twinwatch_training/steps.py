@@ -56,11 +56,12 @@ class Steps:
 
     def fit(self, data: Path, chosen: Preset, seed: int, epochs: int, on_epoch: OnEpoch) -> Fitted:
         """Train, or go on training, on the pictures below `data`."""
-        self.pictures = load_pictures(data, chosen.side, self._progress)
-        run = Run(str(data.resolve()), self.pictures.fingerprint, chosen.name, seed, epochs)
-        self.split = split(len(self.pictures), seed)
+        detailed = load_pictures(data, chosen.source_side, self._progress)
+        run = Run(str(data.resolve()), detailed.fingerprint, chosen.name, seed, epochs)
+        self.split = split(len(detailed), seed)
+        self.skipped = detailed.skipped
         self.fitted = fit(
-            run=run, preset=chosen, pictures=self.pictures, split=self.split, work=self.work, device=self._device,
+            run=run, preset=chosen, pictures=detailed, split=self.split, work=self.work, device=self._device,
             progress=self._progress, on_epoch=on_epoch,
         )  # fmt: skip
         return self.fitted

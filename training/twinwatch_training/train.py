@@ -58,6 +58,7 @@ class Fitted:
     run: Run
     model: AutoEncoder
     history: tuple[EpochLoss, ...]
+    trained_on: str  # the device of the last epoch, and its version of torch
 
 
 OnEpoch = Callable[[int, EpochLoss], None]
@@ -79,7 +80,7 @@ def fit(
     *, run: Run, preset: Preset, pictures: Pictures, split: Split, work: Path, device: torch.device,
     progress: Progress, on_epoch: OnEpoch,
 ) -> Fitted:  # fmt: skip
-    """Train for `run.epochs`, going on from the checkpoint in `work` if there is one.
+    """Train for `run.epochs`, going on from the checkpoint in `work` if there is one. Pictures are of `source_side`.
 
     Raises ConfigError when that checkpoint belongs to another run, TwinwatchError when the loss is no longer a number.
     """
@@ -112,7 +113,7 @@ def fit(
         _save(work, run, model, optimizer, history)
         on_epoch(epoch + 1, history[-1])
 
-    return Fitted(run, model.eval(), tuple(history))
+    return load_fitted(work, lambda _: preset, device)
 
 
 class _Step:
@@ -126,7 +127,7 @@ class _Step:
         self, model: AutoEncoder, preset: Preset, optimizer: torch.optim.Optimizer, pixels: Tensor, batch: int
     ) -> None:
         device = pixels.device
-        self.pixels = pixels  # uint8 [N, S, S, 3]
+        self.pixels = pixels  # uint8 [N, D * S, D * S, 3]
         self.sums = torch.zeros(2, device=device)
         self._model = model
         self._preset = preset
@@ -166,7 +167,7 @@ class _Step:
             self._run()
 
     def _run(self) -> None:
-        pixels = to_float(self.pixels[self._rows])  # [B, 3, S, S]
+        pixels = to_float(self.pixels[self._rows])  # [B, 3, D * S, D * S]
         total, reconstruction = _loss(self._model, self._preset, pixels, self._generator)
         self._optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
@@ -186,24 +187,24 @@ def load_fitted(work: Path, preset_of: Callable[[str], Preset], device: torch.de
         )
     model = AutoEncoder(preset_of(run.preset)).to(device)
     model.load_state_dict(state["model"])
-    return Fitted(run, model.eval(), tuple(EpochLoss(**each) for each in state["history"]))
+    return Fitted(run, model.eval(), tuple(EpochLoss(**each) for each in state["history"]), state["trained_on"])
 
 
 def _loss(model: AutoEncoder, preset: Preset, pixels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """(total, reconstruction) for pixels [B, 3, S, S]."""
+    """(total, reconstruction) for pixels [B, 3, D * S, D * S], where D is the preset's detail."""
     if preset.views is None:
         restored = model.decode(model.encode(pixels))  # [B, 3, S, S]
         loss = functional.binary_cross_entropy(restored, pixels)
         return loss, loss
     with torch.no_grad():
-        views = torch.cat([make_views(pixels, each, generator) for each in preset.views])  # [2B, 3, S, S]
-        views = views.contiguous(memory_format=torch.channels_last)
+        pair = [make_views(pixels, each, preset.detail, generator) for each in preset.views]
+        views = torch.cat(pair).contiguous(memory_format=torch.channels_last)  # [2B, 3, S, S]
     with torch.autocast(pixels.device.type, torch.bfloat16, enabled=preset.bfloat16 and _has_bfloat16(pixels.device)):
         embeddings = model.encode(views)  # [2B, 256]
         restored = model.decode(embeddings[: len(pixels)])  # [B, 3, S, S]
     contrast = info_nce(embeddings.float(), preset.temperature)
     spread = nearness(embeddings.float())
-    reconstruction = _up_to_orientation(restored.float(), pixels)
+    reconstruction = _up_to_orientation(restored.float(), functional.avg_pool2d(pixels, preset.detail))
     total = contrast + preset.spread_weight * spread + preset.reconstruction_weight * reconstruction
     return total, reconstruction
 
@@ -247,7 +248,7 @@ def _up_to_orientation(restored: Tensor, pixels: Tensor) -> Tensor:
 
 
 def _held_out_loss(model: AutoEncoder, preset: Preset, pixels: Tensor, seed: int) -> float:
-    """The same views every epoch, so that the curve shows learning and not luck. Pixels are uint8 [B, S, S, 3]."""
+    """The same views every epoch, so that the curve shows learning and not luck. Pixels are uint8, like the run's."""
     model.eval()
     generator = torch.Generator(pixels.device).manual_seed(seed)
     with torch.inference_mode():
@@ -262,7 +263,7 @@ def _optimizer(model: AutoEncoder, preset: Preset, device: torch.device) -> torc
 
 
 def _on_device(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """All pictures, uint8 [N, S, S, 3], so that a step waits for no copy. Raises TwinwatchError if they do not fit."""
+    """All pictures, so that a step waits for no copy. Raises TwinwatchError if they do not fit."""
     try:
         return torch.from_numpy(pixels).to(device)
     except torch.OutOfMemoryError:
@@ -321,10 +322,16 @@ def _save(work: Path, run: Run, model: AutoEncoder, optimizer: torch.optim.Optim
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "history": [asdict(each) for each in history],
+        "trained_on": _machine(next(model.parameters()).device),
     }
     fresh = work / f"{CHECKPOINT}.new"
     torch.save(state, fresh)
     fresh.replace(work / CHECKPOINT)  # a kill leaves the old checkpoint or the new one
+
+
+def _machine(device: torch.device) -> str:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    return f"{name}, torch {torch.__version__}"
 
 
 def _read(work: Path) -> dict[str, Any] | None:

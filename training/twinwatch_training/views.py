@@ -20,13 +20,13 @@ def orientations(pictures: Tensor) -> Tensor:
     return torch.stack([torch.rot90(each, turns, (2, 3)) for each in both for turns in range(4)], dim=1)
 
 
-def make_views(pictures: Tensor, views: Views, generator: torch.Generator) -> Tensor:
-    """Return one random view of each picture: float [N, 3, S, S] in 0..1 -> the same shape.
+def make_views(pictures: Tensor, views: Views, detail: int, generator: torch.Generator) -> Tensor:
+    """Return one random view of each picture: float [N, 3, D * S, D * S] in 0..1 -> [N, 3, S, S], where D is `detail`.
 
     All chance comes from `generator`, which must live on the device of `pictures`.
     """
     chance = _Chance(len(pictures), generator)
-    out = _frame(pictures, views, chance)
+    out = functional.avg_pool2d(_frame(pictures, views, chance), detail)
     out = _colour(out, views, chance)
     out = _bar(out, views, chance)
     out = _sticker(out, views, chance)
