@@ -57,7 +57,8 @@ class Picture:
     @property
     def blank(self) -> bool:
         """True for a picture that is nearly uniform, and so would match every other such picture."""
-        grey = self.pixels.mean(axis=2, dtype=np.float32)  # [H, W]
+        # As a product: numpy's own mean over an axis so short is ten times slower.
+        grey = self.pixels.reshape(-1, 3) @ np.full(3, 1 / 3, np.float32)  # [H * W]
         return float(grey.std()) < BLANK_DEVIATION
 
 

@@ -39,6 +39,7 @@ _MOST_SCORE = 1 << 30
 _ROUNDING = 1e-4
 """Added to the radius, times the norms involved where they exceed one: float32 rounding."""
 _SMALLEST_BLOCK, _LARGEST_BLOCK = 1 << 12, 1 << 20  # members
+_GUESSED_FROM = 4  # times as many members as are asked for; of fewer, all within the radius are measured at once
 _SAMPLED = 1 << 14  # scores that the first guess of the nearest is made from
 _GROWTH = 4  # re-cluster when the library is this many times as large as at the last clustering
 _MIN_CLUSTERS = 20
@@ -215,7 +216,7 @@ class Index:
         scores = [block.scores(asked) for block in self._blocks]
         measured: list[_Measured] = []
         reach, guess = radius, _MOST_SCORE
-        if most is not None and 0 < most < self._size:
+        if most is not None and 0 < _GUESSED_FROM * most < self._size:
             # The distance of the `most`th of any members bounds that of the `most`th nearest.
             guess = max(self._guess(scores, most), threshold(radius))
             measured = self._measured(embedding, scores, guess, _MOST_SCORE)

@@ -135,6 +135,8 @@ class Judge:
         for arrival in soon:
             if self._originals.foreseen(arrival.file.id):
                 continue
+            if self._originals.seeks_enough():
+                break
             # Whatever is wrong is met again on its turn, and dealt with there.
             with contextlib.suppress(Exception):
                 self._foresee(arrival)

@@ -145,6 +145,11 @@ class Originals:
         """True where all was done that can be done before its turn."""
         return newcomer in self._ahead
 
+    def seeks_enough(self) -> bool:
+        """True where the processes that compare have enough to do; what is sought sooner is outdated sooner."""
+        sought = sum(each is not None and not each[1].done() for each in self._ahead.values())
+        return sought >= 2 * self._workers.comparing
+
     def forget_all_but(self, newcomers: set[int]) -> None:
         """Drop what was sought ahead for all but these ids."""
         for newcomer in self._ahead.keys() - newcomers:

@@ -40,6 +40,7 @@ OVERTAKE_S = 1.0
 RETRY_S, LONGEST_RETRY_S = 5.0, 60.0
 MOST_KILLS = 4
 """A file that lost its decoder as often, each time by no provable fault of its own, waits for the next scan."""
+_FORESEEN = 64  # files; most have nobody near them
 _IDLE_S = 0.5
 _ABSENT_S = 5.0
 _EMBEDDED_S = 60.0
@@ -238,7 +239,7 @@ class Pipeline:
             self._beat()
             turn = line.turn(time.monotonic())
             if turn is not None:
-                soon = line.soon(2 * self._workers.comparing)
+                soon = line.soon(_FORESEEN)
                 self._decide(judge, *turn, [other.arrival for other in soon])
             self._forget_gone(judge)
             self._look_for_absent(judge)

@@ -480,8 +480,15 @@ def _take_and_bring_back(site: Site, bell: Bell, away: Away, colour: int, restar
         bell.ring()
         return condition()
 
-    wait_for(lambda: rung(lambda: "waiting" not in site.known(away.root).values() and len(site.known(away.root)) >= 2))
-    before, gone, back = site.known(away.root), told("folder is away"), told("folder is back")
+    before: dict[bytes, str] = {}
+
+    def at_rest() -> bool:
+        before.clear()
+        before.update(site.known(away.root))
+        return "waiting" not in before.values() and len(before) >= 2
+
+    wait_for(lambda: rung(at_rest))
+    gone, back = told("folder is away"), told("folder is back")
     if restart:
         site.stop(signal.SIGKILL)
     away.take()

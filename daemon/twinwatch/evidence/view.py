@@ -80,7 +80,7 @@ class View:
     @cached_property
     def deviation(self) -> float:
         """Standard deviation of the grey levels."""
-        return float(self.grey.std())
+        return float(cv2.meanStdDev(self.grey)[1].item())
 
     @cached_property
     def text_like(self) -> bool:
