@@ -43,11 +43,10 @@ def compare(original: View | Pixels, copy: View | Pixels) -> Evidence:
     if min(pair.original.deviation, pair.copy.deviation) < _BLANK_DEVIATION:
         return best
     text = _on_a_page(pair)
-    print_counts = not text and min(pair.original.printed, pair.copy.printed) >= _PRINTED_SHARE
     for placement in placements(pair.original, pair.copy, *(page.FEATURE_SIDES if text else photo.FEATURE_SIDES)):
         finding = page.judge_page(placement, pair) if text else photo.judge_photo(placement, pair)
         score, edit = finding.score, ""
-        if score >= COPY and print_counts:
+        if score >= COPY and not text and min(pair.original.printed, pair.copy.printed) >= _PRINTED_SHARE:
             score = min(score, page.print_score(finding, pair))
         if score >= COPY:
             seen = colours(finding, pair)
