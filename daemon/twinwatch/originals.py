@@ -215,7 +215,8 @@ class Originals:
 
     def _holding(self, content: Content, newcomer: File, newcomer_content: Content) -> Iterator[File]:
         """Yield the living files that hold a content, unless it was dismissed as the newcomer's original."""
-        if not self._catalog.cases.dismissed(newcomer_content.sha256, [content.sha256]):
+        known = content.id != 0  # else the catalogue has yet to hear of it
+        if known and not self._catalog.cases.dismissed(newcomer_content.sha256, [content.sha256]):
             yield from self._living(self._catalog.holders([content.id])[content.id], newcomer)
 
     def _living(self, holders: Holders, newcomer: File) -> Iterator[File]:
