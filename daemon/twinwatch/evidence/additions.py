@@ -8,7 +8,7 @@ sticker. Pure.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -47,17 +47,30 @@ def differing(windows: Windows) -> Mask:
     return side_by_side(strong, _FEW_WINDOWS)
 
 
-def laid_over(windows: Windows, different: Mask, laid: Laid) -> Mask | None:
-    """Return the windows [rows, columns] that something was laid over; None if what differs cannot all be that."""
+def laid_over(windows: Windows, different: Mask, laid: Laid, bearable: Callable[[Mask], bool]) -> Mask | None:
+    """Return the windows [rows, columns] that something was laid over.
+
+    None if what differs cannot all be that, or would hide more than is `bearable`.
+    """
     changed: Mask = largest(np.abs(laid.apart())) > _CHANGED  # [h, w]
     regions = list(_regions(changed, different, windows.grid.cell))
+    # Whatever was laid over covers all that changed there, which of most strangers is too much.
+    least = np.any([_under(region, windows) for region in regions], axis=0)
+    if not bearable(least):
+        return None
     hidden = []
     for picture, other in ((laid.base, laid.laid), (laid.laid, laid.base)):
         # In one of the two, not here in one and there in the other: that is a thing that moved.
         covered = _additions(picture, other, regions)
         if covered is not None:
-            hidden.append(cells(covered.astype(np.float32), windows.grid.cell) > 0)
-    return min(hidden, key=np.count_nonzero, default=None)
+            hidden.append(_under(covered, windows))
+    smallest = min(hidden, key=np.count_nonzero, default=None)
+    return smallest if smallest is not None and bearable(smallest) else None
+
+
+def _under(covered: Mask, windows: Windows) -> Mask:
+    """The windows [rows, columns] of which some pixels [h, w] are covered."""
+    return cells(covered.astype(np.float32), windows.grid.cell) > 0
 
 
 def _regions(changed: Mask, different: Mask, cell: int) -> Iterator[Mask]:

@@ -88,10 +88,11 @@ def judge_photo(placement: Placement, pair: Pair) -> Finding:
 
 def _laid_over(windows: Windows, different: Mask, pair: Pair) -> Mask | None:
     """The windows under a caption, a sticker or the like; None if what differs is none, or too much."""
-    hidden = laid_over(windows, different, lay_colours(windows, pair))
-    if hidden is None or hidden[windows.whole].mean() > _HIDDEN_SHARE:
-        return None
-    return None if hidden[windows.either].mean() > _HIDDEN_TEXTURE else hidden
+
+    def bearable(hidden: Mask) -> bool:
+        return bool(hidden[windows.whole].mean() <= _HIDDEN_SHARE and hidden[windows.either].mean() <= _HIDDEN_TEXTURE)
+
+    return laid_over(windows, different, lay_colours(windows, pair), bearable)
 
 
 def _misfit(windows: Windows, pair: Pair) -> float:
