@@ -5,7 +5,7 @@ import shutil
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -182,7 +182,9 @@ def test_who_comes_first_is_the_original_though_it_is_slow_to_read(bench: Bench,
 # Evidence ahead
 
 
-def let_a_copy_wait_behind_a_slow_one(bench: Bench, monkeypatch: pytest.MonkeyPatch, slow_is: int, copied: int) -> None:
+def let_a_copy_wait_behind_a_slow_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, slow_is: int, copied: int, between: Sequence[int] = ()
+) -> None:
     """No file goes ahead of another one, and all are judged in the end. Picture 10 is near to 1, a.png's; 16 is not."""
     joined, join = list[int](), Line.join
 
@@ -196,8 +198,10 @@ def let_a_copy_wait_behind_a_slow_one(bench: Bench, monkeypatch: pytest.MonkeyPa
     bench.settle()
     bench.decoders.held[b"slow.png"] = slow = threading.Event()
     bench.put("slow.png", data(slow_is))
+    for number in between:
+        bench.put(f"{number}.png", data(number))
     bench.put("copy.png", data(copied, 240))
-    bench.until(lambda: joined == [0, 2])
+    bench.until(lambda: sorted(joined) == [0, *range(2, 3 + len(between))])
     slow.set()
     bench.settle()
 
@@ -208,6 +212,34 @@ def test_evidence_that_was_sought_before_a_files_turn_is_not_sought_again(
     let_a_copy_wait_behind_a_slow_one(bench, monkeypatch, slow_is=16, copied=1)
     assert bench.states() == {"a.png": "kept", "slow.png": "kept", "copy.png": "duplicate"}
     assert [task.copy.place.path for task in bench.decoders.sought].count(b"copy.png") == 1
+
+
+def test_evidence_is_sought_past_those_who_have_nobody_near(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    strangers = (0, 3, 4, 5, 6, 17, 18, 20, 24, 25)  # to picture 1, though not to each other
+    let_a_copy_wait_behind_a_slow_one(bench, monkeypatch, slow_is=16, copied=1, between=strangers)
+    assert bench.decoders.sought[0].copy.place.path == b"copy.png"
+    assert bench.states()["copy.png"] == "duplicate"
+
+
+def test_evidence_is_sought_for_no_more_than_the_processes_can_take(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sought, most = list[Future[Search]](), 0
+
+    def answer(task: Align, future: Future[Search]) -> None:
+        if future.set_running_or_notify_cancel():
+            future.set_result(task.run())
+
+    def align_slowly(task: Align) -> Future[Search]:
+        nonlocal most
+        sought.append(Future())
+        threading.Timer(0.2, answer, (task, sought[-1])).start()
+        most = max(most, sum(not each.done() for each in sought))
+        return sought[-1]
+
+    monkeypatch.setattr(bench.decoders, "align", align_slowly)
+    let_a_copy_wait_behind_a_slow_one(bench, monkeypatch, slow_is=16, copied=1, between=(8, 9, 10, 11, 12, 14, 15))
+    assert most == 2 * bench.decoders.comparing < 7
 
 
 def test_evidence_that_missed_an_original_ahead_of_time_is_sought_again(

@@ -227,6 +227,7 @@ def test_the_default_preset_learns_from_a_small_folder(finished: Any, tmp_path: 
     bundle = load_bundle(tmp_path / "bundle")
     assert bundle.manifest.preset == "default" and bundle.manifest.unit_norm
     assert bundle.input_size == (96, 96)
+    assert str(bundle.manifest.training["trained_on"]).startswith("CPU, torch ")
     session = onnxruntime.InferenceSession(str(bundle.encoder_path), providers=["CPUExecutionProvider"])
     embedding = session.run(None, {"pixels": np.random.default_rng(0).integers(0, 256, (3, 96, 96, 3), np.uint8)})[0]
     assert np.allclose(np.linalg.norm(embedding, axis=1), 1, atol=1e-5)
