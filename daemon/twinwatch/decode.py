@@ -34,7 +34,8 @@ _REDUCED_OR_MASK = 0b101
 _MOST_FRAMES = 20
 # A drafted JPEG keeps at least so many times the pixels asked for on each side. For evidence it may just miss them, as
 # 12 megapixels, of 4000 by 3000, are 1000 by 750 at a quarter, in half the time that 1024 by 768 take.
-_DRAFT_FACTOR, _FIT_DRAFT_FACTOR = 2, 0.97
+_DRAFT_FACTOR, _FIT_DRAFT_FACTOR = 1.5, 0.97
+_LEAST_REDUCED = 2  # times the pixels asked for, that what is reduced by a whole factor keeps at least
 
 pillow_heif.register_heif_opener(thumbnails=False)
 Image.init()
@@ -161,7 +162,7 @@ def _has_second_page(image: Image.Image) -> bool:
 
 def _shrink(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Reduce by a whole factor first, which is fast, where the picture is far larger than what is wanted."""
-    factor = min(image.width // (size[0] * _DRAFT_FACTOR), image.height // (size[1] * _DRAFT_FACTOR))
+    factor = min(image.width // (size[0] * _LEAST_REDUCED), image.height // (size[1] * _LEAST_REDUCED))
     if factor < 2 or image.mode in ("P", "1") or image.mode.startswith("I;"):
         return image
     reduced = image.reduce(factor)
