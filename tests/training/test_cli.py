@@ -201,6 +201,20 @@ def test_wrong_words_end_with_2_and_a_reason(
     assert "Traceback" not in done.stderr
 
 
+def test_what_another_version_trained_is_refused(finished: Any, tmp_path: Path, train: Train) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    state = torch.load(finished.out.with_name("bundle.work") / "checkpoint.pt", weights_only=True)
+    state["preset"]["side"] += 8
+    torch.save(state, work / "checkpoint.pt")
+    run = state["run"]
+    again = ("--preset", run["preset"], "--epochs", run["epochs"], "--seed", run["seed"], "--device", "cpu")
+    for command in (("fit", finished.data, *again), ("cluster",)):
+        done = train(*command, "--work", work)
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert "was trained with other values of preset" in " ".join(done.stderr.split())
+
+
 def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(finished: Any, tmp_path: Path) -> None:
     command = [
         "env", "--default-signal=INT",  # a shell's background jobs ignore it, and their children with them

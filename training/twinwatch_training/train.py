@@ -90,7 +90,7 @@ def fit(
     batch = min(preset.batch, len(split.train))
     steps = len(split.train) // batch
     watched = spread(split.held_out, batch)
-    history = _restore(work, run, model, optimizer, device)
+    history = _restore(work, run, preset, model, optimizer)
     step = _Step(model, preset, optimizer, _on_device(pictures.pixels, device), batch)
 
     for epoch in range(len(history), run.epochs):
@@ -110,7 +110,7 @@ def fit(
             )
         held_out = _held_out_loss(model, preset, step.pixels[torch.from_numpy(watched).to(device)], run.seed)
         history.append(EpochLoss(mean[0], mean[1], held_out, time.monotonic() - started))
-        _save(work, run, model, optimizer, history)
+        _save(work, run, preset, model, optimizer, history)
         on_epoch(epoch + 1, history[-1])
 
     return load_fitted(work, lambda _: preset, device)
@@ -185,7 +185,9 @@ def load_fitted(work: Path, preset_of: Callable[[str], Preset], device: torch.de
         raise ConfigError(
             f"{work} has done {len(state['history'])} of {run.epochs} epochs; go on with `twinwatch-train fit`"
         )
-    model = AutoEncoder(preset_of(run.preset)).to(device)
+    chosen = preset_of(run.preset)
+    _require_same(chosen, state, work)
+    model = AutoEncoder(chosen).to(device)
     model.load_state_dict(state["model"])
     return Fitted(run, model.eval(), tuple(EpochLoss(**each) for each in state["history"]), state["trained_on"])
 
@@ -295,7 +297,7 @@ def _epoch_seed(seed: int, epoch: int) -> int:
 
 
 def _restore(
-    work: Path, run: Run, model: AutoEncoder, optimizer: torch.optim.Optimizer, device: torch.device
+    work: Path, run: Run, preset: Preset, model: AutoEncoder, optimizer: torch.optim.Optimizer
 ) -> list[EpochLoss]:
     state = _read(work)
     if state is None:
@@ -309,16 +311,29 @@ def _restore(
                 f"{work} holds another run: its {field} is {theirs}, not {ours}; "
                 f"give the same options to resume it, or another --work, or remove that folder"
             )
+    _require_same(preset, state, work)
     model.load_state_dict(state["model"])
     # The settings are this run's own: a CPU and a GPU keep them in other forms.
     optimizer.load_state_dict({**state["optimizer"], "param_groups": optimizer.state_dict()["param_groups"]})
     return [EpochLoss(**each) for each in state["history"]]
 
 
-def _save(work: Path, run: Run, model: AutoEncoder, optimizer: torch.optim.Optimizer, history: list[EpochLoss]) -> None:
+def _require_same(preset: Preset, state: dict[str, Any], work: Path) -> None:
+    """Raises ConfigError if a checkpoint was made with other values of a preset of the same name."""
+    if state.get("preset") != asdict(preset):
+        raise ConfigError(
+            f"{work} was trained with other values of preset {preset.name!r}, by another version of twinwatch; "
+            f"give another --work, or remove that folder"
+        )
+
+
+def _save(
+    work: Path, run: Run, preset: Preset, model: AutoEncoder, optimizer: torch.optim.Optimizer, history: list[EpochLoss]
+) -> None:
     work.mkdir(parents=True, exist_ok=True)
     state = {
         "run": asdict(run),
+        "preset": asdict(preset),
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "history": [asdict(each) for each in history],
