@@ -113,6 +113,7 @@ def fit(
         _save(work, run, preset, model, optimizer, history)
         on_epoch(epoch + 1, history[-1])
 
+    # Read back, as a run that was complete already may have been trained on another machine.
     return load_fitted(work, lambda _: preset, device)
 
 
