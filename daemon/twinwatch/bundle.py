@@ -20,6 +20,9 @@ from twinwatch.errors import BundleError, ConfigError
 FORMAT_VERSION = 1
 EMBEDDING_DIM = 256
 _FILES = ("encoder.onnx", "centroids.npy", "bundle.json")
+# Of the difference in distance to the nearest centroid: with 1 photos would gain little more, and documents lose by it.
+_WEIGHT = 0.75
+_MOST_REMOTE = 0.15  # share of that distance that may be added; painted pictures, remote from all, have 0.08
 SHIPPED = Path(__file__).parent / "bundles"
 _RETRAIN = "make it again with `twinwatch-train DATA --out BUNDLE`, or name another in model.bundle"
 
@@ -50,7 +53,10 @@ class Manifest(_Strict):
     resampling: Literal["bilinear"]
     embedding_dim: Literal[256]
     unit_norm: bool
-    nomination_radius: float = Field(gt=0, description="L2 distance within which a neighbour is nominated")
+    nomination_radius: float = Field(gt=0, description="L2 distance within which neighbours are nominated, usually")
+    centroid_distance: float | None = Field(
+        default=None, ge=0, description="usual L2 distance to the nearest centroid; none: the radius is always the same"
+    )
     evidence_level: float = Field(ge=0, le=1, description="evidence score from which a nominee counts as a copy")
     error_rate: ErrorRate
     training: dict[str, int | float | str] = Field(description="data counts, seed, epochs, final loss")
@@ -59,7 +65,8 @@ class Manifest(_Strict):
 
     def sealed(self) -> Manifest:
         """Return the same with the seal that belongs to it."""
-        content = self.model_dump_json(exclude={"seal"})
+        # What it does not have says nothing, so that a seal from before there was such a thing still fits.
+        content = self.model_dump_json(exclude={"seal"}, exclude_none=True)
         return self.model_copy(update={"seal": hashlib.sha256(content.encode()).hexdigest()})
 
 
@@ -80,6 +87,38 @@ class Bundle:
     def input_size(self) -> tuple[int, int]:
         """(width, height) of the pixels that the encoder takes."""
         return self.manifest.input_width, self.manifest.input_height
+
+    def radius(self, embedding: NDArray[np.float32]) -> float:
+        """The L2 distance within which neighbours of float32 [256] are nominated."""
+        return self.manifest.nomination_radius + float(self.remoteness(embedding[None])[0])
+
+    @property
+    def largest_radius(self) -> float:
+        """What `radius` never exceeds."""
+        return self.manifest.nomination_radius + _MOST_REMOTE * (self.manifest.centroid_distance or 0.0)
+
+    def remoteness(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+        """How much the radii of float32 [N, 256] exceed the usual one, or fall short of it: float32 [N]."""
+        usual = self.manifest.centroid_distance
+        if usual is None:
+            return np.zeros(len(embeddings), np.float32)
+        return remoteness(to_centroids(embeddings, self.centroids), usual)
+
+
+def remoteness(distances: NDArray[np.float32], usual: float) -> NDArray[np.float32]:
+    """How much farther than a usual one's a picture's copies may lie, by its distance to the nearest centroid, [N].
+
+    Where pictures lie close together, strangers are near; one that lies far from all is far from its copies too. Among
+    descriptors for copy detection this is known as score normalisation against a background (Pizzi et al. 2022, "A
+    self-supervised descriptor for image copy detection"); the centroids are that background here.
+    """
+    return np.asarray(np.minimum(_WEIGHT * (distances - usual), _MOST_REMOTE * usual), np.float32)
+
+
+def to_centroids(embeddings: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDArray[np.float32]:
+    """L2 distances float32 [N] of float32 [N, dim] to the nearest of float32 [k, dim] each."""
+    nearest = (embeddings @ centroids.T - (centroids**2).sum(axis=1) / 2).argmax(axis=1)  # [N]
+    return np.asarray(np.linalg.norm(embeddings - centroids[nearest], axis=1), np.float32)
 
 
 def locate(name: str) -> Path:

@@ -35,7 +35,7 @@ LEVELS = (0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 """Below the first a stranger may pass by chance, whatever a small sample says."""
 
 _COPIES_WITHIN = 0.99  # of all edited copies, which the radius has to reach
-_STRANGERS_WITHIN = 0.5  # of new pictures that may have a stranger within it; each costs a look at the pixels
+_STRANGERS_WITHIN = 0.2  # of new pictures that may have a stranger within it; each costs a look at the pixels
 _KEPT_VIEWS = 64
 _MAX_BYTES = 512 << 20  # as limits.max_file_mb has it
 _SUSPICIONS_SHOWN = 20
@@ -56,7 +56,7 @@ class Suspicion:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The chosen radius (L2) and evidence level, and what was measured at them; recall by edit."""
+    """The chosen radius (L2, a usual picture's) and evidence level, and what was measured at them; recall by edit."""
 
     radius: float
     level: float
@@ -100,6 +100,7 @@ def calibrate(
             f"anything, and thousands to tell of rare mistakes"
         )
     known = _embed(encoder, small)  # [N, 256]
+    remote = bundle.remoteness(known)  # [N]
     sampled = np.sort(np.random.default_rng(seed).permutation(len(paths))[:sample]).tolist()
     with ProcessPoolExecutor(
         os.cpu_count(), multiprocessing.get_context("spawn"), _start, (tuple(paths), bundle.input_size)
@@ -112,18 +113,19 @@ def calibrate(
             progress("edit pictures", done + 1, len(sampled))
             if judged is None:
                 continue
-            distances = _distances(_embed(encoder, judged.pixels), known)  # [edits, N]
-            far[done] = distances[:, row]
+            copies = _embed(encoder, judged.pixels)  # [edits, 256]
+            distances = _distances(copies, known)  # [edits, N]
+            far[done] = distances[:, row] - bundle.remoteness(copies)
             nearer[done] = (distances < distances[:, row, None]).sum(axis=1)
             scores[done] = judged.scores
             there[done] = True
         if not there.any():
             raise ConfigError("the pictures went away while they were looked at; bring them back, run again")
         far, nearer, scores = far[there], nearer[there], scores[there]
-        near = np.sort(_nearest(known)[:, 0])
+        near = _nearest(known)[:, 0] - remote
         reach = float(np.quantile(far, _COPIES_WITHIN))
         radius = min(reach, float(np.quantile(near, _STRANGERS_WITHIN)))
-        pairs = sorted(_pairs(known, radius))
+        pairs = sorted(_pairs(known, radius + remote))
         evidence: list[float] = []
         for score in pool.map(_compare, pairs, chunksize=8):
             evidence.append(score)
@@ -311,12 +313,12 @@ def _neighbours(known: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.int64],
         yield order, distances[order]
 
 
-def _pairs(known: NDArray[np.float32], radius: float) -> set[tuple[int, int]]:
-    """Pairs of rows of which one would be nominated for the other."""
+def _pairs(known: NDArray[np.float32], radii: NDArray[np.float32]) -> set[tuple[int, int]]:
+    """Pairs of rows of which one would be nominated for the other, within its radius, [N]."""
     return {
         (min(row, int(other)), max(row, int(other)))
         for row, (others, distances) in enumerate(_neighbours(known))
-        for other in others[distances <= radius]
+        for other in others[distances <= radii[row]]
     }
 
 

@@ -324,7 +324,7 @@ class Judge:
         near = {content.id}
         vector = self.catalog.embedding(content.id, self._bundle.id)
         if content.id in self.index and vector is not None:
-            near.update(match.key for match in self.index.query(vector, self._bundle.manifest.nomination_radius))
+            near.update(match.key for match in self.index.query(vector, self._bundle.largest_radius))
         self.catalog.requeue_kept(near, since_ns, but=file_id)
 
     def _state_before(self, file: File, content: Content) -> str:

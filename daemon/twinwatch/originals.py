@@ -185,7 +185,7 @@ class Originals:
         self, content: Content, embedding: NDArray[np.float32], index: Index
     ) -> Iterator[tuple[Match, Content, Holders]]:
         """Yield what lies near and was not dismissed as an original of a content, the nearest first."""
-        matches = index.query(embedding, self._bundle.manifest.nomination_radius, _LOOKED_AT)
+        matches = index.query(embedding, self._bundle.radius(embedding), _LOOKED_AT)
         for start in range(0, len(matches), _ASKED_AT_ONCE):
             part = matches[start : start + _ASKED_AT_ONCE]
             keys = [match.key for match in part if match.key != content.id]

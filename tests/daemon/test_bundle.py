@@ -47,6 +47,20 @@ def seal_centroids(folder: Path) -> None:
     edit(folder, lambda content: content.update(centroids_sha256=sha256))
 
 
+def test_the_radius_follows_the_distance_to_the_nearest_centroid(tmp_path: Path) -> None:
+    update = {"centroid_distance": 1.0, "nomination_radius": 2.0}
+    bundle = write_bundle(tmp_path / "bundle", b"", CENTROIDS, MANIFEST.model_copy(update=update))
+    usual, near, far = (CENTROIDS[1] + step * np.eye(256, dtype=np.float32)[0] for step in (1.0, 0.2, 90.0))
+    assert bundle.radius(usual) == pytest.approx(2, abs=1e-4)
+    assert bundle.radius(near) == pytest.approx(2 - 0.75 * 0.8, abs=1e-4)
+    assert bundle.radius(far) == pytest.approx(bundle.largest_radius) == pytest.approx(2.15)
+    assert np.allclose(bundle.remoteness(np.stack([usual, near, far])), [0, -0.6, 0.15], atol=1e-4)
+
+
+def test_the_radius_of_a_bundle_without_that_distance_is_always_the_same(made: Bundle) -> None:
+    assert made.radius(CENTROIDS[1]) == made.radius(CENTROIDS[0] + 90) == made.largest_radius == 0.5
+
+
 def test_what_was_written_is_loaded(made: Bundle) -> None:
     loaded = load_bundle(made.folder)
     assert loaded.id == made.id

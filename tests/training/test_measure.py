@@ -90,7 +90,7 @@ def test_pairwise_is_the_l2_distance() -> None:
 def test_distances_and_radius() -> None:
     originals = points((0, 0), (10, 0), (100, 0))
     edited = {"near": points((0, 1), (10, 2), (100, 3)), "far": points((0, 4), (9, 0), (30, 0))}
-    found = measure(first_values, originals, edited)
+    found = measure(first_values, originals, edited, first_values(originals))
     assert found.copies["near"].tolist() == [1, 2, 3]
     assert found.copies["far"].tolist() == [4, 1, 70]
     assert found.nearer["far"].tolist() == [0, 0, 2]
@@ -111,17 +111,29 @@ def test_distances_and_radius() -> None:
 def test_a_copy_that_twenty_strangers_are_nearer_to_is_not_nominated() -> None:
     far = {"edit": np.array([5.0, 1.0], np.float32)}
     nearer = {"edit": np.array([20, 19])}
-    found = calibrate(Distances(far, nearer, np.array([9.0, 9.0], np.float32), np.array([1, 0])), 1.0, 1.0)
+    found = calibrate(Distances(far, nearer, np.array([9.0, 9.0], np.float32), np.array([1, 0]), 1.0), 1.0, 1.0)
     assert found.error_rate.edit_recall == {"edit": 0.5}
 
 
 def test_distances_are_kept(tmp_path: Path) -> None:
-    found = measure(first_values, points((0, 0), (9, 0)), {"blur_2.5": points((1, 0), (9, 0))})
+    originals = points((0, 0), (9, 0))
+    found = measure(first_values, originals, {"blur_2.5": points((1, 0), (9, 0))}, first_values(originals))
     save_distances(found, tmp_path)
     read = load_distances(tmp_path)
     assert read.copies.keys() == {"blur_2.5"}
     assert np.array_equal(read.copies["blur_2.5"], found.copies["blur_2.5"])
     assert np.array_equal(read.strangers, found.strangers)
+    assert read.to_centroid == found.to_centroid
+
+
+def test_what_lies_far_from_every_centroid_is_given_more_room() -> None:
+    originals = points((0, 10), (50, 10), (100, 10))
+    edited = {"edit": points((0, 11), (50, 2), (100, 200))}
+    found = measure(first_values, originals, edited, np.array([[0, 0], [50, 0], [100, 0]], np.float32))
+    assert found.to_centroid == 10
+    # As far as it was moved, less three quarters of what it lies beyond 10 from its centroid, but at most 0.15 of that.
+    assert found.copies["edit"].tolist() == [1 - 0.75, 8 + 6, 190 - 1.5]
+    assert found.strangers.tolist() == [50, 50, 50]
 
 
 def test_recall_at_a_false_alarm_rate() -> None:

@@ -1,6 +1,7 @@
 """Error rates on held-out pictures -> the radius within which the index nominates.
 
-The radius is generous: it has to reach nearly every edited copy, because evidence, not distance, accuses.
+The radius is generous: it has to reach nearly every edited copy, because evidence, not distance, accuses. It is that of
+a usual picture: every distance here is less the remoteness of the newcomer it is measured from.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twinwatch.bundle import ErrorRate
+from twinwatch.bundle import ErrorRate, remoteness, to_centroids
 from twinwatch.errors import ConfigError
 from twinwatch_training.model import Embed
 
@@ -22,40 +23,53 @@ NOMINEES = 20
 
 @dataclass(frozen=True, slots=True)
 class Distances:
-    """L2 distances among Q pictures and their edited copies.
+    """L2 distances among Q pictures and their edited copies, less the remoteness of what they are measured from.
 
     `copies`: by edit, float32 [Q], each copy to its original. `nearer`: by edit, int64 [Q], how many strangers lie
     nearer to the copy than its original. `strangers`: float32 [Q], each original to its nearest stranger, whose row is
-    in `nearest`: int64 [Q].
+    in `nearest`: int64 [Q]. `to_centroid`: the median distance of an original to its nearest centroid.
     """
 
     copies: dict[str, NDArray[np.float32]]
     nearer: dict[str, NDArray[np.int64]]
     strangers: NDArray[np.float32]
     nearest: NDArray[np.int64]
+    to_centroid: float
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The nomination radius (L2) and the error rates measured at it."""
+    """The nomination radius (L2) of a picture at the usual distance to a centroid, and the error rates measured."""
 
     radius: float
+    to_centroid: float
     error_rate: ErrorRate
 
 
-def measure(embed: Embed, originals: NDArray[np.uint8], edited: dict[str, NDArray[np.uint8]]) -> Distances:
-    """Embed uint8 [Q, side, side, 3] originals and their copies by edit, and measure all against all."""
+def measure(
+    embed: Embed,
+    originals: NDArray[np.uint8],
+    edited: dict[str, NDArray[np.uint8]],
+    centroids: NDArray[np.float32],
+) -> Distances:
+    """Embed uint8 [Q, side, side, 3] originals and their copies by edit, and measure all against all.
+
+    `centroids`: float32 [k, 256].
+    """
     library = embed(originals)  # [Q, 256]
+    isolation = to_centroids(library, centroids)  # [Q]
+    usual = float(np.median(isolation))
     copies: dict[str, NDArray[np.float32]] = {}
     nearer: dict[str, NDArray[np.int64]] = {}
     for name, pixels in edited.items():
-        distances = pairwise(embed(pixels), library)  # [Q, Q]
-        own = np.diagonal(distances).copy()  # [Q]
-        copies[name] = own
+        embedded = embed(pixels)  # [Q, 256]
+        distances = pairwise(embedded, library)  # [Q, Q]
+        own = np.diagonal(distances)  # [Q]
+        copies[name] = own - remoteness(to_centroids(embedded, centroids), usual)
         nearer[name] = (distances < own[:, None]).sum(axis=1)  # [Q]
     among = pairwise(library, library)  # [Q, Q]
     np.fill_diagonal(among, np.inf)
-    return Distances(copies, nearer, among.min(axis=1), among.argmin(axis=1))
+    return Distances(copies, nearer, among.min(axis=1) - remoteness(isolation, usual), among.argmin(axis=1), usual)
 
 
 def calibrate(distances: Distances, copies_within: float, strangers_within: float) -> Calibration:
@@ -80,7 +94,7 @@ def calibrate(distances: Distances, copies_within: float, strangers_within: floa
         library_pictures=count,
         query_pictures=count,
     )
-    return Calibration(radius, error_rate)
+    return Calibration(radius, distances.to_centroid, error_rate)
 
 
 def pairwise(rows: NDArray[np.float32], columns: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -95,6 +109,7 @@ def pairwise(rows: NDArray[np.float32], columns: NDArray[np.float32]) -> NDArray
 def save_distances(distances: Distances, work: Path) -> None:
     """Keep the distances in `work`, for the other steps."""
     columns: dict[str, NDArray[Any]] = {"strangers": distances.strangers, "nearest": distances.nearest}
+    columns["to_centroid"] = np.array(distances.to_centroid)
     columns |= {f"copies/{name}": values for name, values in distances.copies.items()}
     columns |= {f"nearer/{name}": values for name, values in distances.nearer.items()}
     np.savez(work / "distances.npz", allow_pickle=False, **columns)
@@ -109,4 +124,4 @@ def load_distances(work: Path) -> Distances:
         names = [key.removeprefix("copies/") for key in stored.files if key.startswith("copies/")]
         copies = {name: stored[f"copies/{name}"] for name in names}
         nearer = {name: stored[f"nearer/{name}"] for name in names}
-        return Distances(copies, nearer, stored["strangers"], stored["nearest"])
+        return Distances(copies, nearer, stored["strangers"], stored["nearest"], float(stored["to_centroid"]))

@@ -28,7 +28,7 @@ class Clusters:
 
 def cluster(embeddings: NDArray[np.float32], k: int, seed: int) -> Clusters:
     """Group float32 [N, 256] into `k` clusters, fewer when there are not that many embeddings; seeded."""
-    fitted = KMeans(n_clusters=min(k, len(embeddings)), n_init=4, random_state=seed).fit(embeddings)
+    fitted = KMeans(n_clusters=min(k, len(embeddings)), n_init="auto", random_state=seed).fit(embeddings)
     centroids = np.ascontiguousarray(fitted.cluster_centers_, dtype=np.float32)  # [k, 256]
     return Clusters(centroids, fitted.labels_.astype(np.int64), float(fitted.inertia_) / len(embeddings))
 

@@ -102,10 +102,11 @@ class _Desk:
     def original(self, data: bytes) -> int | None:
         """The number of the library picture that `data` is found to be a copy of."""
         manifest = self._bundle.manifest
-        distances = pairwise(self._embed(self._small(data)[None]), self._embeddings)[0]  # [L]
+        embedding = self._embed(self._small(data)[None])  # [1, 256]
+        distances = pairwise(embedding, self._embeddings)[0]  # [L]
         nominees = np.argsort(distances, kind="stable")[:NOMINEES]
         copy = view_of(data)
-        for row in nominees[distances[nominees] <= manifest.nomination_radius]:
+        for row in nominees[distances[nominees] <= self._bundle.radius(embedding[0])]:
             if compare(self._view(int(row)), copy).score >= manifest.evidence_level:
                 return int(row)
         return None

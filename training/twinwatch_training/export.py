@@ -131,6 +131,7 @@ def write(
         embedding_dim=256,
         unit_norm=preset.unit_norm,
         nomination_radius=calibration.radius,
+        centroid_distance=calibration.to_centroid,
         evidence_level=preset.evidence_level,
         error_rate=calibration.error_rate,
         training={

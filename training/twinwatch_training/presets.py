@@ -151,9 +151,9 @@ DEFAULT = Preset(
     weight_decay=1e-4,
     bfloat16=True,
     int8=True,
-    clusters=96,
+    clusters=1024,  # so many tell how close together pictures lie, and with it how far a copy may lie
     copies_within=0.99,
-    strangers_within=0.2,
+    strangers_within=0.1,
     evidence_level=0.6,
 )
 

@@ -36,6 +36,7 @@ _FARTHEST_SHOWN = 3
 _RECONSTRUCTIONS_SHOWN = 12
 _PAIRS_SHOWN = 10
 _THUMBNAIL = 128
+_DISTANCE = "L2 distance, less the remoteness of the newcomer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,8 @@ def distance_histogram(measured: Measured) -> Figure:
     """How far copies lie from their originals, against how far the nearest stranger lies."""
     copies = np.concatenate(list(measured.distances.copies.values()))
     strangers = measured.distances.strangers
-    bins = np.linspace(0, float(max(copies.max(), strangers.max())), 80).tolist()
+    both = np.concatenate([copies, strangers])
+    bins = np.linspace(float(both.min()), float(both.max()), 80).tolist()
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     for values, colour, label in (
@@ -120,14 +122,9 @@ def distance_histogram(measured: Measured) -> Figure:
         (strangers, STRANGER, "nearest stranger"),
     ):
         axes.hist(values, bins, weights=np.full(len(values), 100 / len(values)), color=colour, alpha=0.6, label=label)
-    marks = (
-        (measured.calibration.radius, "nomination radius", "--"),
-        (measured.evaluation.threshold, f"{measured.evaluation.false_alarm_rate:.1%} of new pictures accused", ":"),
-    )
-    for value, label, style in marks:
-        axes.axvline(value, color=GREY, linestyle=style, label=f"{label}: {value:.3f}")
-    axes.set(xlabel="L2 distance", ylabel="share (%)", title="Copy against stranger, held-out pictures")
-    axes.set_xlim(0, None)
+    radius = measured.calibration.radius
+    axes.axvline(radius, color=GREY, linestyle="--", label=f"nomination radius: {radius:.3f}")
+    axes.set(xlabel=_DISTANCE, ylabel="share (%)", title="Copy against stranger, held-out pictures")
     axes.legend(frameon=False)
     return figure
 
@@ -168,8 +165,8 @@ def threshold_curve(measured: Measured) -> Figure:
     """Recall and false alarms for every threshold on the distance, which alone decides here."""
     distances = measured.distances
     strangers = np.sort(distances.strangers)
-    far = max(float(strangers[-1]), *(float(own.max()) for own in distances.copies.values()))
-    thresholds = np.linspace(0, far, 300)  # [T]
+    everyone = np.concatenate([strangers, *distances.copies.values()])
+    thresholds = np.linspace(float(everyone.min()), float(everyone.max()), 300)  # [T]
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     for edits, colour, label in ((EDITS, COPY, "recall, 18 edits"), (HARD_EDITS, "#7fb3d0", "recall, harder edits")):
@@ -182,8 +179,7 @@ def threshold_curve(measured: Measured) -> Figure:
     axes.plot(thresholds, alarms, color=STRANGER, label="new pictures with a stranger within")
     radius = measured.calibration.radius
     axes.axvline(radius, color=GREY, linestyle="--", label=f"nomination radius: {radius:.3f}")
-    axes.set(xlabel="L2 distance", ylabel="share (%)", title="Every threshold, held-out pictures", ylim=(0, 101))
-    axes.set_xlim(0, None)
+    axes.set(xlabel=_DISTANCE, ylabel="share (%)", title="Every threshold, held-out pictures", ylim=(0, 101))
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     return figure

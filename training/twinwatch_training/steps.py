@@ -75,7 +75,7 @@ class Steps:
     def calibrate(self) -> Calibration:
         """Measure distances on the held-out pictures and choose the nomination radius."""
         originals = self.pictures.pixels[self.split.held_out]  # [Q, S, S, 3]
-        self.distances = measure(self._embed, originals, self.edited)
+        self.distances = measure(self._embed, originals, self.edited, self.clusters.centroids)
         save_distances(self.distances, self.work)
         return self.calibration
 
