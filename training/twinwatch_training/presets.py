@@ -153,7 +153,7 @@ DEFAULT = Preset(
     int8=True,
     clusters=1024,  # so many tell how close together pictures lie, and with it how far a copy may lie
     copies_within=0.99,
-    strangers_within=0.1,
+    strangers_within=0.15,
     evidence_level=0.6,
 )
 

@@ -27,6 +27,7 @@ from twinwatch_training.presets import Preset
 from twinwatch_training.views import make_views, orientations
 
 CHECKPOINT = "checkpoint.pt"
+_NOT_FITTED = ("int8", "clusters", "copies_within", "strangers_within", "evidence_level")  # of a preset
 _STEPS_BEFORE_RECORDING = 3  # in which libraries choose their kernels and take their memory
 
 
@@ -320,8 +321,12 @@ def _restore(
 
 
 def _require_same(preset: Preset, state: dict[str, Any], work: Path) -> None:
-    """Raises ConfigError if a checkpoint was made with other values of a preset of the same name."""
-    if state.get("preset") != asdict(preset):
+    """Raises ConfigError if a checkpoint was made with other values of a preset of the same name.
+
+    What only the steps after it need may differ: they are taken again in a minute.
+    """
+    held = state.get("preset") or {}
+    if any(held.get(name) != value for name, value in asdict(preset).items() if name not in _NOT_FITTED):
         raise ConfigError(
             f"{work} was trained with other values of preset {preset.name!r}, by another version of twinwatch; "
             f"give another --work, or remove that folder"
