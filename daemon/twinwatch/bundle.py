@@ -77,6 +77,7 @@ class Bundle:
         self.folder = folder
         self.manifest = manifest
         self.centroids = centroids  # [k, 256]
+        self._nearest = Nearest(centroids)
         self.id = hashlib.sha256((manifest.encoder_sha256 + manifest.centroids_sha256).encode()).hexdigest()[:16]
 
     @property
@@ -102,7 +103,7 @@ class Bundle:
         usual = self.manifest.centroid_distance
         if usual is None:
             return np.zeros(len(embeddings), np.float32)
-        return remoteness(to_centroids(embeddings, self.centroids), usual)
+        return remoteness(self._nearest.distances(embeddings), usual)
 
 
 def remoteness(distances: NDArray[np.float32], usual: float) -> NDArray[np.float32]:
@@ -115,10 +116,17 @@ def remoteness(distances: NDArray[np.float32], usual: float) -> NDArray[np.float
     return np.asarray(np.minimum(_WEIGHT * (distances - usual), _MOST_REMOTE * usual), np.float32)
 
 
-def to_centroids(embeddings: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDArray[np.float32]:
-    """L2 distances float32 [N] of float32 [N, dim] to the nearest of float32 [k, dim] each."""
-    nearest = (embeddings @ centroids.T - (centroids**2).sum(axis=1) / 2).argmax(axis=1)  # [N]
-    return np.asarray(np.linalg.norm(embeddings - centroids[nearest], axis=1), np.float32)
+class Nearest:
+    """Finds the nearest of centroids, float32 [k, dim]."""
+
+    def __init__(self, centroids: NDArray[np.float32]) -> None:
+        self._centroids = centroids
+        self._half_squares = (centroids**2).sum(axis=1) / 2  # [k]
+
+    def distances(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the L2 distance of each of float32 [N, dim] to its nearest centroid: float32 [N]."""
+        nearest = (embeddings @ self._centroids.T - self._half_squares).argmax(axis=1)  # [N]
+        return np.asarray(np.linalg.norm(embeddings - self._centroids[nearest], axis=1), np.float32)
 
 
 def locate(name: str) -> Path:
