@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from twinwatch.evidence import page, photo
 from twinwatch.evidence.align import placements
 from twinwatch.evidence.colours import colours
+from twinwatch.evidence.detail import detail_score
 from twinwatch.evidence.edit import edit_of
 from twinwatch.evidence.overlay import COPY, Pair
 from twinwatch.evidence.view import Pixels, View
@@ -21,7 +22,6 @@ EVIDENCE_SIDE = page.SIDE
 _SURE = 0.9  # no further placement is tried from here on
 _BLANK_DEVIATION = 2.0  # as decode.BLANK_DEVIATION: such pictures are copies only by equal bytes
 _BLURRED = 0.75  # share of the other's sharpness below which a picture counts as the blurred one
-_PRINTED_SHARE = 0.05  # a photo in which print takes this share must agree there too: a receipt on a desk
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,8 @@ def compare(original: View | Pixels, copy: View | Pixels) -> Evidence:
     for placement in placements(pair.original, pair.copy, *(page.FEATURE_SIDES if text else photo.FEATURE_SIDES)):
         finding = page.judge_page(placement, pair) if text else photo.judge_photo(placement, pair)
         score, edit = finding.score, ""
-        if score >= COPY and not text and min(pair.original.printed, pair.copy.printed) >= _PRINTED_SHARE:
-            score = min(score, page.print_score(finding, pair))
+        if score >= COPY and not text:
+            score = min(score, detail_score(finding, pair))
         if score >= COPY:
             seen = colours(finding, pair)
             other = seen.other and not text  # the same words and figures on other paper are the same page

@@ -267,6 +267,41 @@ def test_another_word_on_the_same_sign_is_another_sign() -> None:
         assert compare(sign(one), jpeg(50)(sign(one))).score >= COPY
 
 
+@pytest.mark.parametrize(("one", "other"), [("LU 4111", "LU 4191"), ("12,49", "12,99"), ("30", "50")])
+def test_another_number_in_the_same_scene_is_another_picture(one: str, other: str) -> None:
+    def scene(number: str) -> Pixels:
+        picture = photo(11, 960, 720)
+        cv2.rectangle(picture, (390, 480), (570, 530), (250, 250, 245), -1)
+        cv2.putText(picture, number, (400, 518), cv2.FONT_HERSHEY_DUPLEX, 1.1, (20, 20, 20), 2, cv2.LINE_AA)
+        return picture
+
+    assert compare(scene(one), jpeg(90)(scene(other))).score < COPY
+    for edit in (jpeg(10), turn(5), crop(0.1), half, levels(1.25, 0), grey, caption, sticker):
+        assert compare(scene(one), edit(scene(one))).score >= COPY
+
+
+def test_a_piece_elsewhere_on_a_board_is_another_position() -> None:
+    def board(column: int) -> Pixels:
+        picture = photo(12, 800, 800)
+        for row, file in np.ndindex(8, 8):
+            corner = 80 + 80 * file, 80 + 80 * row
+            shade = (235, 215, 180) if (row + file) % 2 else (120, 80, 50)
+            cv2.rectangle(picture, corner, (corner[0] + 79, corner[1] + 79), shade, -1)
+        for row, file in ((0, 1), (0, 3), (2, 5), (5, 0), (7, 2), (7, 6), (4, column)):
+            cv2.circle(picture, (120 + 80 * file, 120 + 80 * row), 28, (30, 30, 30), -1, cv2.LINE_AA)
+        return picture
+
+    assert compare(board(1), jpeg(90)(board(3))).score < COPY
+    assert compare(board(1), jpeg(30)(board(1))).score >= COPY
+
+
+def test_a_logo_too_small_for_a_first_look_leaves_it_a_copy() -> None:
+    marked = photo(13, 900, 340)
+    cv2.rectangle(marked, (820, 305), (890, 335), (255, 255, 255), -1)
+    cv2.putText(marked, "tw", (838, 327), cv2.FONT_HERSHEY_SIMPLEX, 0.7, (200, 30, 40), 2, cv2.LINE_AA)
+    assert compare(photo(13, 900, 340), jpeg(90)(marked)).score >= COPY
+
+
 def test_a_small_part_in_another_colour_is_another_thing() -> None:
     def with_bag(colour: tuple[int, int, int]) -> Pixels:
         picture = photo(8)

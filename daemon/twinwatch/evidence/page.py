@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import cv2
 import numpy as np
 
-from twinwatch.evidence.overlay import COPY, Finding, Grid, Mask, Pair, Windows, correlate, refined, side_by_side
+from twinwatch.evidence.overlay import COPY, Finding, Grid, Mask, Pair, Tone, Windows, correlate, refined, side_by_side
 from twinwatch.evidence.placement import Placement
 
 SIDE = 1024  # pixels; decode no smaller
@@ -17,9 +16,9 @@ FEATURE_SIDES = (320, 640)  # letters need more than shapes do
 _MIN_WINDOWS = 12  # with fewer windows of text, agreement can be chance
 _FOLLOW = 0.2  # share of windows that agree coarsely from which a placement is worth a closer look
 _READABLE_SIDE = 600  # pixels from which a page can be read
-_DETAIL = 0.8  # gradient a grey level: sharp or half-size text has 1.15 and more, blurred by 1% of the width 0.5
+DETAIL = 0.8  # gradient a grey level: sharp or half-size text has 1.15 and more, blurred by 1% of the width 0.5
 # Measured on dev, windows of text: edited receipts have none below 0.6, the nearest strangers 2.5% of them.
-_DIFFERS, _LIMIT = 0.6, 0.0025  # one other line on a full page
+DIFFERS, _LIMIT = 0.6, 0.0025  # one other line on a full page
 # A figure is three windows or more, side by side, that agree so much less than 99 in 100 others. Copies have at most
 # two, but for one in twenty at JPEG quality 10; at a level of 0.95 a tenth of those turned by 5 degrees would be lost.
 _FALLS_OUT, _OUT, _SIDE_BY_SIDE = 0.08, (0.7, 0.92), 3
@@ -28,16 +27,14 @@ _SMALL_DIFFERS, _SMALL_LIMIT = 0.9, 0.008  # strangers have 2.5% and more at 256
 # Measured on dev: blurred copies have at most 0.34% of windows below 0.95, the nearest blurred strangers 6%.
 _BLURRED_DIFFERS, _BLURRED_LIMIT = 0.95, 0.006
 _BLURRED_DETAIL = 0.45
-_PRINTED_LIMIT = 0.008  # of what is printed in a photo
-_TRUE_ENOUGH = 0.95  # score of that from which the placement is not corrected
 _BAR_STEP = 60  # grey levels between paper and a caption bar drawn on it
 _STRIP = 5  # a bar may hide one edge strip, up to one part in this many
 
 _COARSE = Grid(256, cell=8, reach=2, texture=6.0)
 _MIDDLE = Grid(512, cell=10, reach=2, texture=10.0)
 _FINE = Grid(SIDE, cell=10, reach=2, texture=10.0)
-_EXACT = replace(_FINE, reach=1)
-_SMALL = replace(_EXACT, smooth=0.8)
+EXACT = replace(_FINE, reach=1)
+_SMALL = replace(EXACT, smooth=0.8)
 _BLURRED = Grid(512, cell=6, reach=1, texture=8.0, sigmas=7)
 
 
@@ -47,10 +44,10 @@ def judge_page(placement: Placement, pair: Pair) -> Finding:
     counted = windows.either
     if int(counted.sum()) < _MIN_WINDOWS or float((windows.likeness[counted] >= COPY).mean()) < _FOLLOW:
         return Finding(0.0, windows, np.zeros_like(windows.whole))
-    windows = _closely(windows, pair)
-    if windows.detail >= _DETAIL:
+    windows = closely(windows, pair)
+    if windows.detail >= DETAIL:
         if max(pair.original.size) >= _READABLE_SIDE:
-            finding = _finding(windows, _DIFFERS, _LIMIT)
+            finding = _finding(windows, DIFFERS, _LIMIT)
             other = finding.score >= COPY and _one_figure_differs(windows, finding.hidden)
             return replace(finding, score=COPY / 2) if other else finding
         return _finding(correlate(windows.placement, pair, _SMALL), _SMALL_DIFFERS, _SMALL_LIMIT)
@@ -60,28 +57,10 @@ def judge_page(placement: Placement, pair: Pair) -> Finding:
     return Finding(0.0, windows, np.zeros_like(windows.whole))
 
 
-def print_score(finding: Finding, pair: Pair) -> float:
-    """Judge what is printed in a photo at full size, less strictly than a page; 1 where it is too soft to be read."""
-    at_once = _print_score(correlate(finding.windows.placement, pair, _EXACT), finding)
-    # Most placements are true enough already; to correct this one takes twice as long.
-    return at_once if at_once >= _TRUE_ENOUGH else _print_score(_closely(finding.windows, pair), finding)
-
-
-def _print_score(windows: Windows, finding: Finding) -> float:
-    if windows.detail < _DETAIL:
-        return 1.0
-    rows, columns = windows.whole.shape
-    under = cv2.dilate(finding.hidden.astype(np.uint8), np.ones((3, 3), np.uint8))
-    hidden = cv2.resize(under, (columns, rows), interpolation=cv2.INTER_NEAREST) > 0
-    counted = windows.both & ~hidden
-    share = float((windows.likeness[counted] < _DIFFERS).mean()) if counted.any() else 0.0
-    return max(0.0, 1 - (1 - COPY) * share / _PRINTED_LIMIT)
-
-
-def _closely(windows: Windows, pair: Pair) -> Windows:
-    """Compare at full size, with the placement corrected on the way."""
-    for grid in (_MIDDLE, _FINE, _EXACT):
-        windows = correlate(refined(windows) or windows.placement, pair, grid)
+def closely(windows: Windows, pair: Pair, tone: Tone | None = None) -> Windows:
+    """Compare at full size, with the placement corrected on the way; `tone` as for `correlate`."""
+    for grid in (_MIDDLE, _FINE, EXACT):
+        windows = correlate(refined(windows) or windows.placement, pair, grid, tone)
     return windows
 
 

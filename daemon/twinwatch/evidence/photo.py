@@ -75,7 +75,7 @@ def judge_photo(placement: Placement, pair: Pair) -> Finding:
         share = _agreeing(windows)
     hidden, different = windows.barred, differing(windows)
     if different.any():
-        under = _laid_over(windows, different, pair)
+        under = hidden_by(windows, different, pair)
         if under is None:
             return Finding(min(COPY * share / _SHARE, COPY / 2), windows, hidden)
         hidden, share = under | windows.barred, _agreeing(windows, under)
@@ -86,8 +86,8 @@ def judge_photo(placement: Placement, pair: Pair) -> Finding:
     return Finding(score, windows, hidden, tone)
 
 
-def _laid_over(windows: Windows, different: Mask, pair: Pair) -> Mask | None:
-    """The windows under a caption, a sticker or the like; None if what differs is none, or too much."""
+def hidden_by(windows: Windows, different: Mask, pair: Pair) -> Mask | None:
+    """Return the windows under a caption, a sticker or the like; None if what differs is none, or too much."""
 
     def bearable(hidden: Mask) -> bool:
         return bool(hidden[windows.whole].mean() <= _HIDDEN_SHARE and hidden[windows.either].mean() <= _HIDDEN_TEXTURE)
