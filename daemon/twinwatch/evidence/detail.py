@@ -23,13 +23,15 @@ from twinwatch.evidence.photo import hidden_by
 _USUAL, _FALLS_OUT, _MOST = 0.05, 0.1, 0.8
 _APART, _SIDE_BY_SIDE = 30.0, 3
 _PRINTED_SHARE, _PRINTED_LIMIT = 0.05, 0.008  # of a photo from which it counts as print, and of that which may differ
-_BLUR = 0.8  # pixels
+_BLUR, _COARSE_BLUR = 0.8, 0.5  # pixels at 1,024 and at the photo's own size, a quarter of that or less
 _TRUE_ENOUGH = 0.95  # score from which no closer look is taken
 _BLEEDS = 5  # windows: what is hidden is known at a quarter of this size
 
 
 def detail_score(finding: Finding, pair: Pair) -> float:
     """Return how surely a photo's details agree, 0..1; 1 where a blur does not let them be told."""
+    if abs(finding.windows.blur) >= _COARSE_BLUR:
+        return 1.0
     for windows in _ever_closer(finding, pair):
         seen = _seen(windows, finding.hidden)
         if _blurred(windows) or not (windows.both & seen).any():
