@@ -22,6 +22,7 @@ EMBEDDING_DIM = 256
 _FILES = ("encoder.onnx", "centroids.npy", "bundle.json")
 # Of the difference in distance to the nearest centroid: with 1 photos would gain little more, and documents lose by it.
 _WEIGHT = 0.75
+_LEAST = 0.5  # share of the usual radius that any has, however close a picture lies to a centroid
 _MOST_REMOTE = 0.15  # share of that distance that may be added; painted pictures, remote from all, have 0.08
 SHIPPED = Path(__file__).parent / "bundles"
 _RETRAIN = "make it again with `twinwatch-train DATA --out BUNDLE`, or name another in model.bundle"
@@ -91,7 +92,8 @@ class Bundle:
 
     def radius(self, embedding: NDArray[np.float32]) -> float:
         """The L2 distance within which neighbours of float32 [256] are nominated."""
-        return self.manifest.nomination_radius + float(self.remoteness(embedding[None])[0])
+        usual = self.manifest.nomination_radius
+        return max(usual + float(self.remoteness(embedding[None])[0]), usual * _LEAST)
 
     @property
     def largest_radius(self) -> float:

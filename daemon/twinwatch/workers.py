@@ -63,7 +63,7 @@ _ANSWERS = {
 _START_S = 30.0  # a process that is not up by then will not be
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 16.0  # before a process is started again after one that did not come up
 _MOST_FAILED_STARTS = 8
-_MOST_COMPARING = 4  # processes for evidence, of some 130 MB each; one thread judges what they find
+_MOST_COMPARING = 4  # processes for evidence, of 130 to 220 MB each; one thread judges what they find
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = (-3, 32 << 20), (-1, 64 << 20)  # mallopt(3): its numbers, and bytes
 _OLDER_ONES = 3  # that are compared once an original is found: an unknown copy of the oldest may lie nearer
 
@@ -444,7 +444,7 @@ def _serve(connection: Connection, memory_mb: int, task_s: int, parent_pid: int,
         import twinwatch.verify  # noqa: F401
 
         cv2.setNumThreads(1)
-    _keep_memory()
+        _keep_memory()
     drop_rights(memory_mb, parent_pid)
     connection.send(_UP)
     while True:
@@ -463,7 +463,7 @@ def _serve(connection: Connection, memory_mb: int, task_s: int, parent_pid: int,
 
 
 def _keep_memory() -> None:
-    """Let the C library keep what was freed: to be given pages for a picture takes longer than to compute with it."""
+    """Let the C library keep what was freed: to be given fresh pages takes longer than to compute with them."""
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):  # which is glibc's own
         for parameter in (_MMAP_THRESHOLD, _TRIM_THRESHOLD):

@@ -185,7 +185,7 @@ def test_who_comes_first_is_the_original_though_it_is_slow_to_read(bench: Bench,
 def let_a_copy_wait_behind_a_slow_one(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, slow_is: int, copied: int, between: Sequence[int] = ()
 ) -> None:
-    """No file goes ahead of another one, and all are judged in the end. Picture 10 is near to 1, a.png's; 16 is not."""
+    """No file goes ahead of another one, and all are judged in the end. Picture 10 is near to 1, a.png's; 25 is not."""
     joined, join = list[int](), Line.join
 
     def note(line: Line[Any], number: int, *others: Any) -> None:
@@ -209,14 +209,14 @@ def let_a_copy_wait_behind_a_slow_one(
 def test_evidence_that_was_sought_before_a_files_turn_is_not_sought_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    let_a_copy_wait_behind_a_slow_one(bench, monkeypatch, slow_is=16, copied=1)
+    let_a_copy_wait_behind_a_slow_one(bench, monkeypatch, slow_is=25, copied=1)
     assert bench.states() == {"a.png": "kept", "slow.png": "kept", "copy.png": "duplicate"}
     assert [task.copy.place.path for task in bench.decoders.sought].count(b"copy.png") == 1
 
 
 def test_evidence_is_sought_past_those_who_have_nobody_near(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    strangers = (0, 3, 4, 5, 6, 17, 18, 20, 24, 25)  # to picture 1, though not to each other
-    let_a_copy_wait_behind_a_slow_one(bench, monkeypatch, slow_is=16, copied=1, between=strangers)
+    strangers = (17, 20, 30, 31, 37, 48, 56, 57, 59)  # to picture 1, though not to each other
+    let_a_copy_wait_behind_a_slow_one(bench, monkeypatch, slow_is=25, copied=1, between=strangers)
     assert bench.decoders.sought[0].copy.place.path == b"copy.png"
     assert bench.states()["copy.png"] == "duplicate"
 
@@ -238,7 +238,7 @@ def test_evidence_is_sought_for_no_more_than_the_processes_can_take(
         return sought[-1]
 
     monkeypatch.setattr(bench.decoders, "align", align_slowly)
-    let_a_copy_wait_behind_a_slow_one(bench, monkeypatch, slow_is=16, copied=1, between=(8, 9, 10, 11, 12, 14, 15))
+    let_a_copy_wait_behind_a_slow_one(bench, monkeypatch, slow_is=25, copied=1, between=(8, 9, 10, 11, 12, 14, 15))
     assert most == 2 * bench.decoders.comparing < 7
 
 
@@ -256,7 +256,7 @@ def test_evidence_that_missed_an_original_ahead_of_time_is_sought_again(
         return found
 
     monkeypatch.setattr(bench.decoders, "align", align_while_it_is_away)
-    let_a_copy_wait_behind_a_slow_one(bench, monkeypatch, slow_is=16, copied=1)
+    let_a_copy_wait_behind_a_slow_one(bench, monkeypatch, slow_is=25, copied=1)
     assert bench.states() == {"a.png": "kept", "slow.png": "kept", "copy.png": "duplicate"}
     assert [task.copy.place.path for task in bench.decoders.sought] == [b"copy.png", b"copy.png"]
 
@@ -741,7 +741,7 @@ def test_a_file_that_is_rewritten_while_it_is_judged_is_judged_as_what_it_is_the
     bench.put("original.png", data(1))
     bench.settle()
     rewritten = before_the_search_for(b"late.png", lambda: bench.rewrite("late.png", data(1)), monkeypatch)
-    bench.put("late.png", data(16))
+    bench.put("late.png", data(25))
     bench.settle()
     assert rewritten == [b"late.png"]
     assert bench.states() == {"original.png": "kept", "late.png": "duplicate"}
@@ -850,8 +850,8 @@ def test_a_dismissed_content_is_no_copy_of_a_copy_either(bench: Bench) -> None:
 
 def test_what_came_after_the_clusters_were_made_anew_is_found(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = [True]
-    monkeypatch.setattr(Index, "outgrown", lambda index: bool(len(index) == 30 and asked and asked.pop()))
-    for number in range(30):
+    monkeypatch.setattr(Index, "outgrown", lambda index: bool(len(index) == 12 and asked and asked.pop()))
+    for number in range(12):
         bench.put(f"{number}.png", data(number))
     bench.settle()
     bench.until(lambda: not asked and bench.pipeline._reclustering is None)

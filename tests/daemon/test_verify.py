@@ -280,6 +280,15 @@ def test_another_number_in_the_same_scene_is_another_picture(one: str, other: st
         assert compare(scene(one), edit(scene(one))).score >= COPY
 
 
+def test_a_retouched_spot_and_rounded_corners_leave_a_photo_a_copy() -> None:
+    retouched, rounded = photo(11, 960, 720), photo(11, 960, 720)
+    cv2.circle(retouched, (480, 360), 6, (10, 10, 10), -1)
+    for x, y in ((0, 0), (0, 719), (959, 0), (959, 719)):
+        cv2.circle(rounded, (x, y), 12, (255, 255, 255), -1)
+    for edited in (retouched, rounded):
+        assert compare(photo(11, 960, 720), jpeg(90)(edited)).score >= COPY
+
+
 def test_a_piece_elsewhere_on_a_board_is_another_position() -> None:
     def board(column: int) -> Pixels:
         picture = photo(12, 800, 800)

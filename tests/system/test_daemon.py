@@ -96,7 +96,7 @@ def test_restart_takes_in_what_changed_and_decodes_nothing_twice(site: Site) -> 
     shutil.copy(pictures[0], site.share / "while stopped.jpg")
     pictures[1].rename(site.share / "renamed.jpg")
     shutil.copy(site.share / "renamed.jpg", site.share / "copy of renamed.jpg")
-    ImageOps.grayscale(paint(50)).save(pictures[2], quality=90)  # near none, so that no search misses what is moving
+    ImageOps.grayscale(paint(117)).save(pictures[2], quality=90)  # near none, so that no search misses what is moving
     pictures[3].unlink()
     (site.home / "daemon.log").unlink()
 

@@ -36,7 +36,6 @@ _INKED, _ASTRAY, _THIN = 0.9, 0.35, 3.5  # quantile of full ink; how far off its
 _BETWEEN = 20.0  # levels that a mix of two colours may lie off the line between them
 _RECTANGULAR, _COVERS, _WITHIN = 0.85, 0.5, 0.97  # of its rectangle, of it that changed, of the change beneath it
 _FEW_INKED = 4  # pixels
-_GROWS = 2.0  # how much more of an addition's own colour there may be than in what changed
 
 
 def differing(windows: Windows) -> Mask:
@@ -87,33 +86,37 @@ def _regions(changed: Mask, different: Mask, cell: int) -> Iterator[Mask]:
 def _additions(picture: Floats, other: Floats, regions: list[Mask]) -> Mask | None:
     """The pixels of all that was laid over `picture`, None where one of the regions shows something else, or none."""
     covered = None
+    unchanged = ~np.any(regions, axis=0)  # [h, w]
     for region in regions:
-        addition = _addition(picture, other, region)
+        addition = _addition(picture, other, region, unchanged)
         if addition is None:
             return None
         covered = addition if covered is None else covered | addition
     return covered
 
 
-def _addition(picture: Floats, other: Floats, changed: Mask) -> Mask | None:
-    """The pixels of what was laid over `picture` where it changed, None if that is not a thing of few flat colours."""
+def _addition(picture: Floats, other: Floats, changed: Mask, unchanged: Mask) -> Mask | None:
+    """The pixels of what was laid over `picture` where it changed, None if that is not a thing of few flat colours.
+
+    `unchanged` are those that changed nowhere.
+    """
     if int(changed.sum()) < _FEW_PIXELS:
         return None
-    plate = _plate(picture, changed)
+    plate = _plate(picture, changed, unchanged)
     if plate is not None:
         return plate
     flat = _flat(picture, changed)
     if flat is None:
         return changed if _ink(picture, other, changed) else None
-    own = _own(flat, changed)
+    own = _own(flat, changed, unchanged)
     if not own.any():
         return _strip(flat, changed)
     under = _flat(other, changed)
     # Two things of flat colours in one place are two drawings, or one that moved by less than its size.
-    return None if under is not None and _own(under, changed).any() else np.asarray(own | changed)
+    return None if under is not None and _own(under, changed, unchanged).any() else np.asarray(own | changed)
 
 
-def _plate(picture: Floats, changed: Mask) -> Mask | None:
+def _plate(picture: Floats, changed: Mask, unchanged: Mask) -> Mask | None:
     """The pixels of a plate that all that changed lies in, a logo's: a filled rectangle, written on in its own ink.
 
     Its ground may be white like much else; a tile among tiles has no ink of its own, and a chessman another shape.
@@ -133,7 +136,7 @@ def _plate(picture: Floats, changed: Mask) -> Mask | None:
     written = filled & ~_near(picture, ground, _APART)
     if int(written.sum()) < _FEW_OWN:
         return None
-    own = sum(_nowhere_else(_near(picture, ink, _NEAR), filled) for ink in _main_colours(picture[written]))
+    own = sum(_nowhere_else(_near(picture, ink, _NEAR), filled, unchanged) for ink in _main_colours(picture[written]))
     return np.asarray(around | changed) if own >= _FEW_INKED else None
 
 
@@ -162,23 +165,23 @@ def _core(changed: Mask) -> Mask:
     return core if int(core.sum()) >= _FEW_PIXELS else changed
 
 
-def _own(flat: _Flat, changed: Mask) -> Mask:
-    """The pixels of the colours that are found hardly anywhere but where the picture changed.
+def _own(flat: _Flat, changed: Mask, unchanged: Mask) -> Mask:
+    """The pixels of the colours that are found hardly anywhere where the picture has not changed.
 
     A ground that shows where something has gone goes on beyond that, and a chessman is one of many.
     """
     covered = np.zeros_like(changed)
     for number, (colour, alike) in enumerate(zip(flat.colours, flat.near, strict=True)):
-        enough = _nowhere_else(alike, changed) >= max(_OWN * int(changed.sum()), _FEW_OWN)
+        enough = _nowhere_else(alike, changed, unchanged) >= max(_OWN * int(changed.sum()), _FEW_OWN)
         if enough and not _mixed(colour, np.delete(flat.colours, number, axis=0)):
             covered |= alike
     return covered
 
 
-def _nowhere_else(alike: Mask, part: Mask) -> int:
-    """How many of the pixels of one colour, all [h, w], lie in a part; 0 where too many lie elsewhere."""
+def _nowhere_else(alike: Mask, part: Mask, unchanged: Mask) -> int:
+    """How many of the pixels of one colour, all [h, w], lie in a part; 0 where as many lie beyond what changed."""
     within = int((alike & part).sum())
-    return within if int(alike.sum()) <= _GROWS * within else 0
+    return within if int((alike & unchanged & ~part).sum()) <= within else 0
 
 
 def _mixed(colour: Floats, others: Floats) -> bool:

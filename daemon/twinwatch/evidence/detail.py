@@ -22,6 +22,8 @@ from twinwatch.evidence.photo import hidden_by
 # quality 10 one in 100, which would be one in ten without the second), and nearly all with another number somewhere.
 _USUAL, _FALLS_OUT, _MOST = 0.05, 0.1, 0.8
 _APART, _SIDE_BY_SIDE = 30.0, 3
+_EDGE = 2  # windows: rounded corners, and arcs of what an undistorted picture no longer shows
+_FLATTER, _THROUGHOUT = 0.6, 0.9  # share of the other's deviation, and of the windows
 _PRINTED_SHARE, _PRINTED_LIMIT = 0.05, 0.008  # of a photo from which it counts as print, and of that which may differ
 _BLUR, _COARSE_BLUR = 0.8, 0.5  # pixels at 1,024 and at the photo's own size, a quarter of that or less
 _TRUE_ENOUGH = 0.95  # score from which no closer look is taken
@@ -39,7 +41,7 @@ def detail_score(finding: Finding, pair: Pair) -> float:
         different, score = _different(windows, seen), _print_score(windows, seen, pair)
         if not different.any() and score >= _TRUE_ENOUGH:
             return score
-    return COPY / 2 if different.any() and hidden_by(windows, different, pair) is None else score
+    return score if not different.any() or _explained(windows, different, pair) else COPY / 2
 
 
 def _ever_closer(finding: Finding, pair: Pair) -> Iterator[Windows]:
@@ -66,7 +68,20 @@ def _different(windows: Windows, seen: Mask) -> Mask:
     likeness = windows.likeness.clip(0, 1)
     apart = np.maximum(windows.deviation, windows.copy_deviation) * np.sqrt(1 - likeness**2)  # levels
     least = min(float(np.quantile(windows.likeness[windows.both & seen], _USUAL)) - _FALLS_OUT, _MOST)
-    return side_by_side(windows.either & seen & (likeness < least) & (apart >= _APART), _SIDE_BY_SIDE)
+    out = windows.either & seen & (likeness < least) & (apart >= _APART)
+    out[:_EDGE] = out[-_EDGE:] = out[:, :_EDGE] = out[:, -_EDGE:] = False
+    return side_by_side(out, _SIDE_BY_SIDE)
+
+
+def _explained(windows: Windows, different: Mask, pair: Pair) -> bool:
+    """True where something was laid over one of the two, or it lost in all these windows what the other shows there.
+
+    So a cursor or a retouched spot leaves a copy one. A figure shows in both, and a piece that moved here
+    in the one and there in the other.
+    """
+    ours, theirs = windows.deviation[different], windows.copy_deviation[different]  # [n]
+    flatter = max(float((ours < _FLATTER * theirs).mean()), float((theirs < _FLATTER * ours).mean()))
+    return flatter >= _THROUGHOUT or hidden_by(windows, different, pair) is not None
 
 
 def _print_score(windows: Windows, seen: Mask, pair: Pair) -> float:
