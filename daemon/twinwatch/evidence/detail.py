@@ -57,7 +57,7 @@ def _blurred(windows: Windows) -> bool:
 
 
 def _seen(windows: Windows, hidden: Mask) -> Mask:
-    """The windows [rows, columns] that lie under nothing that was found at the photo's own, coarser windows."""
+    """The windows [rows, columns] but for those that something lies over, as was found at the photo's coarser ones."""
     rows, columns = windows.whole.shape
     under = cv2.dilate(hidden.astype(np.uint8), np.ones((_BLEEDS, _BLEEDS), np.uint8))
     return np.asarray(cv2.resize(under, (columns, rows), interpolation=cv2.INTER_NEAREST) == 0)
@@ -76,8 +76,8 @@ def _different(windows: Windows, seen: Mask) -> Mask:
 def _explained(windows: Windows, different: Mask, pair: Pair) -> bool:
     """True where something was laid over one of the two, or it lost in all these windows what the other shows there.
 
-    So a cursor or a retouched spot leaves a copy one. A figure shows in both, and a piece that moved here
-    in the one and there in the other.
+    So a cursor or a retouched spot leaves a copy one. A figure shows in both, and a piece that moved shows here in the
+    one and there in the other.
     """
     ours, theirs = windows.deviation[different], windows.copy_deviation[different]  # [n]
     flatter = max(float((ours < _FLATTER * theirs).mean()), float((theirs < _FLATTER * ours).mean()))
