@@ -15,15 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from twinwatch.centroids import MOST_REMOTE, Centroids, remoteness
 from twinwatch.errors import BundleError, ConfigError
 
 FORMAT_VERSION = 1
 EMBEDDING_DIM = 256
 _FILES = ("encoder.onnx", "centroids.npy", "bundle.json")
-# Of the difference in distance to the nearest centroid: with 1 photos would gain little more, and documents lose by it.
-_WEIGHT = 0.75
 _LEAST = 0.5  # share of the usual radius that any has, however close a picture lies to a centroid
-_MOST_REMOTE = 0.15  # share of that distance that may be added; painted pictures, remote from all, have 0.08
 SHIPPED = Path(__file__).parent / "bundles"
 _RETRAIN = "make it again with `twinwatch-train DATA --out BUNDLE`, or name another in model.bundle"
 
@@ -78,7 +76,7 @@ class Bundle:
         self.folder = folder
         self.manifest = manifest
         self.centroids = centroids  # [k, 256]
-        self._nearest = Nearest(centroids)
+        self._clusters = Centroids(centroids)
         self.id = hashlib.sha256((manifest.encoder_sha256 + manifest.centroids_sha256).encode()).hexdigest()[:16]
 
     @property
@@ -98,37 +96,14 @@ class Bundle:
     @property
     def largest_radius(self) -> float:
         """What `radius` never exceeds."""
-        return self.manifest.nomination_radius + _MOST_REMOTE * (self.manifest.centroid_distance or 0.0)
+        return self.manifest.nomination_radius + MOST_REMOTE * (self.manifest.centroid_distance or 0.0)
 
     def remoteness(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
         """How much the radii of float32 [N, 256] exceed the usual one, or fall short of it: float32 [N]."""
         usual = self.manifest.centroid_distance
         if usual is None:
             return np.zeros(len(embeddings), np.float32)
-        return remoteness(self._nearest.distances(embeddings), usual)
-
-
-def remoteness(distances: NDArray[np.float32], usual: float) -> NDArray[np.float32]:
-    """How much farther than a usual one's a picture's copies may lie, by its distance to the nearest centroid, [N].
-
-    Where pictures lie close together, strangers are near; one that lies far from all is far from its copies too. Among
-    descriptors for copy detection this is known as score normalisation against a background (Pizzi et al. 2022, "A
-    self-supervised descriptor for image copy detection"); the centroids are that background here.
-    """
-    return np.asarray(np.minimum(_WEIGHT * (distances - usual), _MOST_REMOTE * usual), np.float32)
-
-
-class Nearest:
-    """Finds the nearest of centroids, float32 [k, dim]."""
-
-    def __init__(self, centroids: NDArray[np.float32]) -> None:
-        self._centroids = centroids
-        self._half_squares = (centroids**2).sum(axis=1) / 2  # [k]
-
-    def distances(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the L2 distance of each of float32 [N, dim] to its nearest centroid: float32 [N]."""
-        nearest = (embeddings @ self._centroids.T - self._half_squares).argmax(axis=1)  # [N]
-        return np.asarray(np.linalg.norm(embeddings - self._centroids[nearest], axis=1), np.float32)
+        return remoteness(self._clusters.distances(embeddings), usual)
 
 
 def locate(name: str) -> Path:

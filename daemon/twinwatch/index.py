@@ -22,6 +22,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from twinwatch.centroids import Centroids
+
 Vectors = NDArray[np.float32]
 Numbers = NDArray[np.int64]
 
@@ -138,8 +140,8 @@ class Index:
 
     def __init__(self, centroids: Vectors) -> None:
         """An empty one; `centroids` is float32 [k, dim]."""
-        self._centroids = centroids
-        self._half_squares = (centroids**2).sum(axis=1) / 2  # [k]
+        self._dim = centroids.shape[1]
+        self._clusters = Centroids(centroids)
         self._shadows = _Shadows.fitted(centroids)
         self._blocks: list[_Block] = []
         self._starts: list[int] = []  # the number of each block's first place
@@ -182,7 +184,7 @@ class Index:
         self._make_room_for(key)
         if not self._blocks or self._size == self._starts[-1] + len(self._blocks[-1]):
             places = min(max(self._size, _SMALLEST_BLOCK), _LARGEST_BLOCK)
-            self._append_block(np.empty((places, self._centroids.shape[1]), np.float32))
+            self._append_block(np.empty((places, self._dim), np.float32))
         block, place = self._find(self._size)
         block.vectors[place] = embedding
         self._write(np.array([key]), block.vectors[place : place + 1])
@@ -249,7 +251,7 @@ class Index:
 
     def vectors(self) -> tuple[Numbers, Vectors]:
         """Return all keys [N] and a copy of their embeddings [N, dim], as they were added."""
-        embeddings = np.empty((self._size, self._centroids.shape[1]), np.float32)
+        embeddings = np.empty((self._size, self._dim), np.float32)
         for start, block in zip(self._starts, self._blocks, strict=True):
             part = embeddings[start : start + len(block)]
             part[:] = block.vectors[: len(part)]
@@ -286,7 +288,7 @@ class Index:
         places = slice(place, place + len(keys))
         block.codes[:, places] = codes.T
         block.keys[places] = keys
-        block.clusters[places] = (embeddings @ self._centroids.T - self._half_squares).argmax(axis=1)
+        block.clusters[places] = self._clusters.nearest(embeddings)
         block.offsets[places] = np.rint(offsets)
         self._places[keys] = np.arange(self._size, self._size + len(keys))
         self._size += len(keys)

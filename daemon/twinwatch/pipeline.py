@@ -6,7 +6,6 @@ in the order in which it was handed out as far as `line` can hold it.
 
 from __future__ import annotations
 
-import ctypes
 import queue
 import threading
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import structlog
 
+from twinwatch import heap
 from twinwatch.bundle import Bundle
 from twinwatch.catalog import Catalog, File
 from twinwatch.config import Limits
@@ -360,17 +360,10 @@ class Pipeline:
                 fresh.add(key, judge.index.vector(key))
             judge.index = fresh
             self._reclustering = None
-            _give_memory_back()
+            heap.give_back()
         elif self._reclustering is None and judge.index.outgrown():
             keys, vectors = judge.index.vectors()
             self._reclustering = threading.Thread(
                 target=lambda: self._swap.put(recluster(keys, vectors)), name="recluster"
             )
             self._reclustering.start()
-
-
-def _give_memory_back() -> None:
-    """Let the system have what the C library holds free: reading and clustering a large index leave much of it."""
-    library = ctypes.CDLL(None)
-    if hasattr(library, "malloc_trim"):  # which is glibc's own
-        library.malloc_trim(0)

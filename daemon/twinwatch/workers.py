@@ -11,7 +11,6 @@ The processes import this module, so what only some of them need, or only the da
 from __future__ import annotations
 
 import builtins
-import ctypes
 import errno
 import io
 import multiprocessing
@@ -31,6 +30,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from twinwatch import heap
 from twinwatch.decode import Picture, decode_exact, decode_fit
 from twinwatch.errors import UnreadableError, WorkersError
 from twinwatch.reader import Identity, open_beneath, open_root, read_whole
@@ -64,7 +64,6 @@ _START_S = 30.0  # a process that is not up by then will not be
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 16.0  # before a process is started again after one that did not come up
 _MOST_FAILED_STARTS = 8
 _MOST_COMPARING = 4  # processes for evidence, of 130 to 220 MB each; one thread judges what they find
-_MMAP_THRESHOLD, _TRIM_THRESHOLD = (-3, 32 << 20), (-1, 64 << 20)  # mallopt(3): its numbers, and bytes
 _OLDER_ONES = 3  # that are compared once an original is found: an unknown copy of the oldest may lie nearer
 
 
@@ -444,7 +443,7 @@ def _serve(connection: Connection, memory_mb: int, task_s: int, parent_pid: int,
         import twinwatch.verify  # noqa: F401
 
         cv2.setNumThreads(1)
-        _keep_memory()
+        heap.keep()
     drop_rights(memory_mb, parent_pid)
     connection.send(_UP)
     while True:
@@ -460,11 +459,3 @@ def _serve(connection: Connection, memory_mb: int, task_s: int, parent_pid: int,
         except MemoryError:
             answer = UnreadableError("needs more memory than limits.decode_memory_mb")
         connection.send(answer)
-
-
-def _keep_memory() -> None:
-    """Let the C library keep what was freed: to be given fresh pages takes longer than to compute with them."""
-    library = ctypes.CDLL(None)
-    if hasattr(library, "mallopt"):  # which is glibc's own
-        for parameter in (_MMAP_THRESHOLD, _TRIM_THRESHOLD):
-            library.mallopt(*parameter)

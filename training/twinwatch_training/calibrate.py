@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twinwatch.bundle import ErrorRate, Nearest, remoteness
+from twinwatch.bundle import ErrorRate
+from twinwatch.centroids import Centroids, remoteness
 from twinwatch.errors import ConfigError
 from twinwatch_training.model import Embed
 
@@ -57,8 +58,8 @@ def measure(
     `centroids`: float32 [k, 256].
     """
     library = embed(originals)  # [Q, 256]
-    nearest = Nearest(centroids)
-    isolation = nearest.distances(library)  # [Q]
+    clusters = Centroids(centroids)
+    isolation = clusters.distances(library)  # [Q]
     usual = float(np.median(isolation))
     copies: dict[str, NDArray[np.float32]] = {}
     nearer: dict[str, NDArray[np.int64]] = {}
@@ -66,7 +67,7 @@ def measure(
         embedded = embed(pixels)  # [Q, 256]
         distances = pairwise(embedded, library)  # [Q, Q]
         own = np.diagonal(distances)  # [Q]
-        copies[name] = own - remoteness(nearest.distances(embedded), usual)
+        copies[name] = own - remoteness(clusters.distances(embedded), usual)
         nearer[name] = (distances < own[:, None]).sum(axis=1)  # [Q]
     among = pairwise(library, library)  # [Q, Q]
     np.fill_diagonal(among, np.inf)
