@@ -4,8 +4,11 @@ A query returns what brute force would; what is skipped is skipped by a proof. S
 principal axes p(y) and what they leave, q(y), its *shadow* is s(y) = (p(y), |q(y)|), and |s(x)-s(y)| <= |x-y|: p and q
 are orthogonal, and ||q(x)|-|q(y)|| <= |q(x)-q(y)|. Nor does it bring two shadows farther apart to move each to the
 nearest point of one box. A shadow in the box is kept as a code of one byte an axis; with e the rounding errors, no y is
-within r of x unless the codes are within r + e(x) + e(y). All codes are compared with the query's in one product of
+within r of x unless the codes are within r + e(x) + e(y). All codes are compared with the query's in products of
 small whole numbers, and the embeddings themselves are read for the few that are left.
+
+Members lie in blocks. One that is full is sealed: its codes, which no longer change, are laid out as the product reads
+them fastest. Who leaves it leaves a hole, until the library is clustered anew.
 
 Clusters say what a picture is like. They skip nothing: within the radius that finds edited copies, a query of a library
 of a million reaches 98% of a thousand clusters by the border rule, and all of them by the triangle inequality.
@@ -27,32 +30,35 @@ from twinwatch.centroids import Centroids
 Vectors = NDArray[np.float32]
 Numbers = NDArray[np.int64]
 
-AXES = 55
-"""Principal axes in a shadow. Fewer are compared sooner, but let more members through: of 500,000, 6,300 where the
-nearest 20 are asked for, against 15,600 with 47 axes and 2,900 with 63."""
+AXES = 63
+"""Principal axes in a shadow. Fewer are compared sooner, but let more members through; and with one byte for what they
+leave, codes fill the 64 that the widest of processors takes at a time."""
 _LARGEST = 126
 """Of a member's codes. A query's are half as large, as its steps are twice as wide: shifted to 1..127, two products of
 codes fit the 16 bits that processors with AVX2 but without VNNI add them up in."""
 _SHIFT = 64
 _NEVER = -(1 << 30)
 """The offset of a place without a member; no sum of products comes near it."""
+_NOBODY = -1
+"""The key there."""
 _MOST_SCORE = 1 << 30
 """No score comes near it."""
 _ROUNDING = 1e-4
 """Added to the radius, times the norms involved where they exceed one: float32 rounding."""
-_SMALLEST_BLOCK, _LARGEST_BLOCK = 1 << 12, 1 << 20  # members
+_SMALLEST_BLOCK, _LARGEST_BLOCK = 1 << 12, 1 << 17  # members
 _GUESSED_FROM = 4  # times as many members as are asked for; of fewer, all within the radius are measured at once
 _SAMPLED = 1 << 14  # scores that the first guess of the nearest is made from
 _GROWTH = 4  # re-cluster when the library is this many times as large as at the last clustering
+_MOST_PLACES = 2  # to a member, holes included; else likewise
 _MIN_CLUSTERS = 20
-_AT_ONCE = 1 << 14  # embeddings to work on at a time
+_AT_ONCE = 1 << 14  # embeddings to describe at a time
+_MEASURED_AT_ONCE = 1 << 9  # few enough for the cache
 
-_PRODUCT = bytes.fromhex(
-    "08053a3e0a180a01610a0162120173220d4d61744d756c496e7465676572120167"  # s = MatMulInteger(a, b)
-    "5a090a016112040a0208025a090a016212040a02080362090a017312040a020806"  # uint8 a, int8 b, int32 s
-    "42040a00100a"  # opset 10
-)
-"""The ONNX model of one product; ONNX Runtime's is the one product of whole numbers here that is as fast as memory."""
+_NODE = bytes.fromhex("0a180a01610a0162120173220d4d61744d756c496e7465676572120167")  # s = MatMulInteger(a, b)
+_A = bytes.fromhex("5a090a016112040a020802")  # an input of uint8
+_B = bytes.fromhex("5a090a016212040a020803")  # an input of int8
+_S = bytes.fromhex("62090a017312040a020806")  # the output, of int32
+_OPSET = bytes.fromhex("42040a00100a")  # 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,36 +102,48 @@ class _Shadows:
 
 
 class _Block:
-    """Places for members, side by side; those without one have no code that a query is near to."""
+    """Places for members, side by side, taken one after the other; the first `used` have been."""
 
     def __init__(self, vectors: Vectors, axes: int) -> None:
-        """`vectors` is float32 [places, dim], and is written to as members come and go."""
+        """`vectors` is float32 [places, dim], and is written to as members come."""
         self.vectors = vectors
+        self.used = 0
+        self.offsets = np.full(len(vectors), _NEVER, np.int32)
+        self.keys = np.full(len(vectors), _NOBODY, np.int32)
+        self.clusters = np.zeros(len(vectors), np.int32)
         # An odd number of cache lines: rows a power of two apart would push each other out of the cache.
         padded = (-(-len(vectors) // 64) | 1) * 64
-        self.codes = np.zeros((axes, padded), np.int8)
-        self.offsets = np.full(padded, _NEVER, np.int32)
-        self.keys = np.zeros(len(vectors), np.int32)
-        self.clusters = np.zeros(len(vectors), np.int32)
+        self._codes: NDArray[np.int8] | None = np.zeros((axes, padded), np.int8)
+        self._sealed: onnxruntime.InferenceSession | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
 
-    def scores(self, asked: NDArray[np.uint8]) -> NDArray[np.int32]:
-        """Return int32 [padded]: the larger, the nearer is the code."""
-        (products,) = _product().run(None, {"a": asked, "b": self.codes})  # [1, padded]
-        scores: NDArray[np.int32] = products[0]
-        scores += self.offsets
-        return scores
+    def take(self, keys: Numbers, codes: Vectors, offsets: Vectors, clusters: Numbers) -> None:
+        """Give the next places to members, of which the codes are [n, axes]; seal the block if it is full then."""
+        assert self._codes is not None
+        places = slice(self.used, self.used + len(keys))
+        self.keys[places] = keys
+        self._codes[:, places] = codes.T
+        self.offsets[places] = np.rint(offsets)
+        self.clusters[places] = clusters
+        self.used += len(keys)
+        if self.used == len(self):
+            self._sealed, self._codes = _product(self._codes[:, : self.used]), None
 
-    def move(self, place: int, source: _Block, origin: int) -> None:
-        """Let a member of `source` take the place of another one here; its own becomes free."""
-        self.vectors[place] = source.vectors[origin]
-        self.codes[:, place] = source.codes[:, origin]
-        self.offsets[place] = source.offsets[origin]
-        self.keys[place] = source.keys[origin]
-        self.clusters[place] = source.clusters[origin]
-        source.offsets[origin] = _NEVER
+    def leave(self, place: int) -> None:
+        self.keys[place] = _NOBODY
+        self.offsets[place] = _NEVER
+
+    def scores(self, asked: NDArray[np.uint8]) -> NDArray[np.int32]:
+        """Return int32 [used]: the larger, the nearer is the code."""
+        if self._sealed is None:
+            (products,) = _any_product().run(None, {"a": asked, "b": self._codes})  # [1, padded]
+        else:
+            (products,) = self._sealed.run(None, {"a": asked})
+        scores: NDArray[np.int32] = products[0, : self.used]
+        scores += self.offsets[: self.used]
+        return scores
 
 
 _Measured = tuple[_Block, NDArray[np.intp], Vectors]
@@ -159,10 +177,11 @@ class Index:
         sample = np.random.default_rng(seed).choice(len(keys), min(len(keys), _AT_ONCE), replace=False)
         index._shadows = _Shadows.fitted(embeddings[np.sort(sample)])
         index._make_room_for(int(keys.max()))
-        for start in range(0, len(keys), _LARGEST_BLOCK):
-            index._append_block(embeddings[start : start + _LARGEST_BLOCK])
-        for start in range(0, len(keys), _AT_ONCE):
-            index._write(keys[start : start + _AT_ONCE], embeddings[start : start + _AT_ONCE])
+        for first in range(0, len(keys), _LARGEST_BLOCK):
+            index._append_block(embeddings[first : first + _LARGEST_BLOCK])
+            for start in range(first, min(first + _LARGEST_BLOCK, len(keys)), _AT_ONCE):
+                part = slice(start, min(start + _AT_ONCE, first + _LARGEST_BLOCK))
+                index._write(keys[part], embeddings[part])
         return index
 
     def __len__(self) -> int:
@@ -182,10 +201,11 @@ class Index:
         """Add float32 [dim] under `key`, replacing what was there; return its cluster."""
         self.remove(key)
         self._make_room_for(key)
-        if not self._blocks or self._size == self._starts[-1] + len(self._blocks[-1]):
+        if not self._blocks or self._blocks[-1].used == len(self._blocks[-1]):
             places = min(max(self._size, _SMALLEST_BLOCK), _LARGEST_BLOCK)
             self._append_block(np.empty((places, self._dim), np.float32))
-        block, place = self._find(self._size)
+        block = self._blocks[-1]
+        place = block.used
         block.vectors[place] = embedding
         self._write(np.array([key]), block.vectors[place : place + 1])
         return int(block.clusters[place])
@@ -195,14 +215,12 @@ class Index:
         number = self._place(key)
         if number < 0:
             return
-        self._size -= 1
         block, place = self._find(number)
-        last, origin = self._find(self._size)
-        block.move(place, last, origin)
-        self._places[block.keys[place]] = number
+        block.leave(place)
         self._places[key] = -1
-        if self._size == self._starts[-1]:
-            del self._blocks[-1], self._starts[-1]
+        self._size -= 1
+        if not self._size:
+            self._blocks, self._starts = [], []
 
     def query(self, embedding: Vectors, radius: float, most: int | None = None) -> list[Match]:
         """Return every member within L2 `radius` of float32 [dim], nearest first; only the first `most` if given."""
@@ -237,12 +255,14 @@ class Index:
         return matches if most is None else matches[:most]
 
     def outgrown(self) -> bool:
-        """True when the library has grown so much that more clusters and fresh axes would pay."""
-        return len(self) >= max(1000, _GROWTH * self._clustered_size)
+        """True when the library has grown, or left holes, so much that clusters and axes made anew would pay."""
+        grown = len(self) >= max(1000, _GROWTH * self._clustered_size)
+        return grown or self._used() > _MOST_PLACES * (len(self) + _SMALLEST_BLOCK)
 
     def keys(self) -> Numbers:
         """Return all keys, int64 [N], in no order."""
-        return np.concatenate([np.empty(0, np.int64), *(block.keys for block in self._blocks)])[: self._size]
+        keys: Numbers = np.concatenate([np.empty(0, np.int64), *(block.keys for block in self._blocks)])
+        return np.asarray(keys[keys != _NOBODY])
 
     def vector(self, key: int) -> Vectors:
         """Return the embedding of a member, float32 [dim]."""
@@ -252,9 +272,11 @@ class Index:
     def vectors(self) -> tuple[Numbers, Vectors]:
         """Return all keys [N] and a copy of their embeddings [N, dim], as they were added."""
         embeddings = np.empty((self._size, self._dim), np.float32)
-        for start, block in zip(self._starts, self._blocks, strict=True):
-            part = embeddings[start : start + len(block)]
-            part[:] = block.vectors[: len(part)]
+        start = 0
+        for block in self._blocks:
+            places = np.flatnonzero(block.keys != _NOBODY)
+            embeddings[start : start + len(places)] = block.vectors[places]
+            start += len(places)
         return self.keys(), embeddings
 
     def _place(self, key: int) -> int:
@@ -263,6 +285,10 @@ class Index:
     def _find(self, number: int) -> tuple[_Block, int]:
         at = bisect_right(self._starts, number) - 1
         return self._blocks[at], number - self._starts[at]
+
+    def _used(self) -> int:
+        """Return how many places were given to members, holes included."""
+        return self._starts[-1] + self._blocks[-1].used if self._blocks else 0
 
     def _make_room_for(self, key: int) -> None:
         if key >= len(self._places):
@@ -275,7 +301,7 @@ class Index:
         self._blocks.append(_Block(vectors, len(self._shadows.centre)))
 
     def _write(self, keys: Numbers, embeddings: Vectors) -> None:
-        """Describe new members [n], whose embeddings are in the next free places of one block.
+        """Describe new members [n], whose embeddings are in the next places of the last block.
 
         With a the code of the query, b that of a member and d the width of a member's step, the two are
         |2da - db| apart, which is within r if and only if a·b - |b|^2 / 4 >= |a|^2 - r^2 / 4d^2. What depends on the
@@ -284,18 +310,13 @@ class Index:
         codes, errors = self._shadows.codes(embeddings, 1)  # [n, a + 1], [n]
         self._error = max(self._error, float(errors.max()))
         offsets = -(codes**2).sum(axis=1) / 4 - _SHIFT * codes.sum(axis=1)  # [n]
-        block, place = self._find(self._size)
-        places = slice(place, place + len(keys))
-        block.codes[:, places] = codes.T
-        block.keys[places] = keys
-        block.clusters[places] = self._clusters.nearest(embeddings)
-        block.offsets[places] = np.rint(offsets)
-        self._places[keys] = np.arange(self._size, self._size + len(keys))
+        self._places[keys] = np.arange(self._used(), self._used() + len(keys))
+        self._blocks[-1].take(keys, codes, offsets, self._clusters.nearest(embeddings))
         self._size += len(keys)
 
     def _guess(self, scores: list[NDArray[np.int32]], most: int) -> int:
         """Return a threshold that a few times `most` members pass, judging by a sample of the scores."""
-        stride = max(1, self._size // _SAMPLED)
+        stride = max(1, self._used() // _SAMPLED)
         sample = np.concatenate([each[::stride] for each in scores])
         rank = min(len(sample), 4 + 2 * most // stride)
         return int(np.partition(sample, -rank)[-rank])
@@ -307,8 +328,8 @@ class Index:
             places = np.flatnonzero(each >= least)
             places = places[each[places] < below]
             distances = np.empty(len(places), np.float32)
-            for start in range(0, len(places), _AT_ONCE):
-                part = slice(start, start + _AT_ONCE)
+            for start in range(0, len(places), _MEASURED_AT_ONCE):
+                part = slice(start, start + _MEASURED_AT_ONCE)
                 distances[part] = np.linalg.norm(block.vectors[places[part]] - embedding, axis=1)
             found.append((block, places, distances))
         return found
@@ -322,14 +343,17 @@ def recluster(keys: Numbers, embeddings: Vectors, sample: int = 20_000, seed: in
     picked = np.random.default_rng(seed).permutation(len(keys))[:sample]
     fitted = embeddings[picked]  # [n, dim]
     k = max(_MIN_CLUSTERS, round(len(keys) ** 0.5))
-    cv2.setRNGSeed(seed)
-    stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 1e-3)
-    _, _, centroids = cv2.kmeans(
-        fitted, min(k, len(fitted)), np.empty((0, 0), np.int32), stop, 1, cv2.KMEANS_PP_CENTERS
-    )
-    index = Index.of(np.asarray(centroids, np.float32), keys, embeddings, seed)
+    index = Index.of(fitted if len(fitted) <= k else _centroids(fitted, k, seed), keys, embeddings, seed)
     index._clustered_size = len(keys)
     return index
+
+
+def _centroids(embeddings: Vectors, k: int, seed: int) -> Vectors:
+    """Return the centroids, float32 [k, dim], of more than k embeddings."""
+    cv2.setRNGSeed(seed)
+    stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 1e-3)
+    _, _, centroids = cv2.kmeans(embeddings, k, np.empty((0, 0), np.int32), stop, 1, cv2.KMEANS_PP_CENTERS)
+    return np.asarray(centroids, np.float32)
 
 
 def _split(embeddings: Vectors, axes: Vectors) -> Vectors:
@@ -340,7 +364,37 @@ def _split(embeddings: Vectors, axes: Vectors) -> Vectors:
 
 
 @cache
-def _product() -> onnxruntime.InferenceSession:
+def _any_product() -> onnxruntime.InferenceSession:
+    """Computes the product of a and b."""
+    return _session(_B)
+
+
+def _product(codes: NDArray[np.int8]) -> onnxruntime.InferenceSession:
+    """Return what computes the product of a and these codes [axes, places], which it keeps as it reads them fastest."""
+    dims = b"".join(b"\x08" + _varint(size) for size in codes.shape)
+    return _session(_part(0x2A, dims + b"\x10\x03" + _part(0x42, b"b") + _part(0x4A, codes.tobytes())))
+
+
+def _session(b: bytes) -> onnxruntime.InferenceSession:
+    """Make the ONNX model of one product, where b is an input or given; see onnx.proto for what the numbers stand for.
+
+    ONNX Runtime's is the one product of whole numbers here that is as fast as memory.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(_PRODUCT, options, providers=["CPUExecutionProvider"])
+    options.enable_cpu_mem_arena = False
+    model = b"\x08\x05" + _part(0x3A, _NODE + b + _A + _S) + _OPSET
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _part(tag: int, content: bytes) -> bytes:
+    return bytes([tag]) + _varint(len(content)) + content
+
+
+def _varint(number: int) -> bytes:
+    """Seven bits a byte, the lowest first."""
+    digits = bytearray()
+    while number > 0x7F:
+        digits.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*digits, number])

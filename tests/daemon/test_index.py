@@ -309,6 +309,23 @@ def test_it_is_outgrown_at_four_times_the_size_it_was_clustered_at() -> None:
     assert index.outgrown()
 
 
+@pytest.mark.usefixtures("small_blocks")
+def test_it_is_outgrown_by_the_holes_that_members_left() -> None:
+    members = clustered(40)
+    index = Index(members[0][None, :])
+    for _ in range(3):
+        index.add(0, members[0])
+    assert not index.outgrown()
+    for key in [*range(40), *range(40)]:
+        index.add(key, members[key])
+    for key in range(1, 40):
+        index.remove(key)
+    assert index.outgrown()
+    index = recluster(*index.vectors())
+    assert not index.outgrown()
+    assert [match.key for match in index.query(members[0], 9.0)] == [0]
+
+
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_SMALLEST_BLOCK", 8)
@@ -360,15 +377,28 @@ def test_the_product_is_one_of_whole_numbers_up_to_the_largest() -> None:
     codes = np.random.default_rng(0).choice(np.array([-127, -126, 126, 127], np.int8), (AXES + 1, 640))
     codes[:, 0], codes[:, 1] = 127, -127
     asked = np.full((1, AXES + 1), 127, np.uint8)
-    (products,) = module._product().run(None, {"a": asked, "b": codes})
-    assert np.array_equal(products, asked.astype(np.int32) @ codes.astype(np.int32))
+    expected = asked.astype(np.int32) @ codes.astype(np.int32)
+    (products,) = module._any_product().run(None, {"a": asked, "b": codes})
+    assert np.array_equal(products, expected)
+    (products,) = module._product(codes).run(None, {"a": asked})
+    assert np.array_equal(products, expected)
 
 
-def test_the_product_s_model_is_what_its_comments_say() -> None:
+@pytest.mark.parametrize("places", [1, 127, 128, 20_000])
+def test_the_product_s_model_is_what_its_comments_say(places: int, monkeypatch: pytest.MonkeyPatch) -> None:
     onnx = pytest.importorskip("onnx")
-    model = onnx.load_from_string(module._PRODUCT)
-    (node,) = model.graph.node
-    assert (node.op_type, list(node.input), list(node.output)) == ("MatMulInteger", ["a", "b"], ["s"])
-    types = [each.type.tensor_type.elem_type for each in (*model.graph.input, *model.graph.output)]
-    assert types == [onnx.TensorProto.UINT8, onnx.TensorProto.INT8, onnx.TensorProto.INT32]
-    assert model.opset_import[0].version == 10
+    models: list[bytes] = []
+    monkeypatch.setattr(module.onnxruntime, "InferenceSession", lambda model, *_, **__: models.append(model))
+    codes = np.full((3, places), -5, np.int8)
+    module._product(codes)
+    module._any_product.__wrapped__()
+    sealed, any_ = map(onnx.load_from_string, models)
+    for model in (sealed, any_):
+        (node,) = model.graph.node
+        assert (node.op_type, list(node.input), list(node.output)) == ("MatMulInteger", ["a", "b"], ["s"])
+        types = {each.name: each.type.tensor_type.elem_type for each in (*model.graph.input, *model.graph.output)}
+        assert types.pop("b", onnx.TensorProto.INT8) == onnx.TensorProto.INT8
+        assert types == {"a": onnx.TensorProto.UINT8, "s": onnx.TensorProto.INT32}
+        assert model.opset_import[0].version == 10
+    (given,) = sealed.graph.initializer
+    assert np.array_equal(onnx.numpy_helper.to_array(given), codes)

@@ -178,7 +178,7 @@ MUTANTS = (
     mutant("codes are taken for what they stand for", "index", "(reach + float(errors[0]) + self._error + rounding)", "reach", MISSED, f"{INDEX}a_query_returns_what_brute_force_does"),
     mutant("the nearest of a few are taken for the nearest", "index", "float(near[most - 1])", "float(near[0])", MISSED, f"{INDEX}the_nearest_are_kept"),
     mutant("a query is moved into another box than the members", "index", "shadows.clip(-_LARGEST * self.step, _LARGEST * self.step)", "shadows.clip(-_LARGEST * wide, _LARGEST * wide)", MISSED, f"{INDEX}what_its_codes_cannot_hold_is_found_too"),
-    mutant("a member that moved is looked for where it was", "index", "        self._places[block.keys[place]] = number\n", "", MISSED, f"{INDEX}members_that_move_are_found_where_they_are"),
+    mutant("a member that left stays in its place", "index", "        block.leave(place)\n", "", "nobody is accused of being a copy of what is gone", f"{INDEX}members_that_move_are_found_where_they_are"),
     mutant("a PNG without its end is whole", "decode", 'b"IEND" not in data', "False", "a truncated file is no copy", "tests/daemon/test_decode.py::test_a_truncated_file_is_refused"),
     # The log, and the state
     mutant("a line is written by each who comes", "duplog", "            if catalog.cases.claim_line(case):", "            if catalog.cases.claim_line(case) or True:", LOGGED, f"{DUPLOG}two_at_work_write_each_verdict_once"),
