@@ -35,7 +35,7 @@ from twinwatch.bundle import EMBEDDING_DIM, Bundle, load_bundle, locate
 from twinwatch.calibration import pictures_below
 from twinwatch.decode import MAX_MEGAPIXELS, decode_exact
 from twinwatch.encoder import Encoder
-from twinwatch.index import Index, recluster
+from twinwatch.index import AXES, Index, recluster
 
 try:
     import faiss
@@ -105,8 +105,10 @@ def medians_ms(queries: Vectors, searches: dict[str, Callable[[Vectors], Any]]) 
 
 
 def size_bytes(index: Index) -> int:
-    arrays = (array for block in index._blocks for array in vars(block).values())
-    return sum(array.nbytes for array in arrays) + index._places.nbytes
+    """Of members and what is known of each; a sealed block's codes, which ONNX Runtime holds, by their number."""
+    arrays = ((block.vectors, block.offsets, block.keys, block.clusters) for block in index._blocks)
+    codes = sum((AXES + 1) * len(block) for block in index._blocks)
+    return codes + sum(array.nbytes for each in arrays for array in each) + index._places.nbytes
 
 
 def brute_force(vectors: Vectors, query: Vectors) -> Vectors:
