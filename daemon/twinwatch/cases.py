@@ -77,11 +77,11 @@ class Cases:
             query = query.where(verdicts.c.time >= since)
         return [Case(*row) for row in self._connection.execute(query)]
 
-    def latest_of(self, file_id: int) -> Case | None:
-        """Return the latest verdict on a file."""
-        query = sa.select(verdicts).where(verdicts.c.file_id == file_id).order_by(verdicts.c.time.desc()).limit(1)
-        row = self._connection.execute(query).first()
-        return None if row is None else Case(*row)
+    def latest_of(self, file_ids: Iterable[int]) -> dict[int, Case]:
+        """Return the latest verdict on each of these files that has one, by id."""
+        rows = self._connection.execute(statements.VERDICTS_OF, {"file_ids": list(file_ids)})
+        cases = (Case(*row) for row in rows)
+        return {case.file_id: case for case in cases if case.file_id is not None}
 
     def standing(self, root_ids: Iterable[int]) -> list[Case]:
         """Return the verdicts that still hold on files of these roots: flagged, and still there."""

@@ -377,11 +377,8 @@ class Catalog:
 
     def embedding(self, content_id: int, bundle_id: str) -> NDArray[np.float32] | None:
         """Return float32 [256], or None where this bundle has not embedded the content."""
-        vector = self._connection.scalar(
-            sa.select(embeddings.c.vector).where(
-                embeddings.c.content_id == content_id, embeddings.c.bundle_id == bundle_id
-            )
-        )
+        which = {"content_id": content_id, "bundle_id": bundle_id}
+        vector = self._connection.scalar(statements.EMBEDDING, which)
         return None if vector is None else np.frombuffer(vector, "<f4")
 
     def living_embeddings(self, bundle_id: str, dim: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

@@ -142,8 +142,8 @@ class Judge:
                 self._foresee(arrival)
 
     def _foresee(self, arrival: Arrival) -> None:
-        file, seen = self.catalog.file(arrival.file.id), arrival.inspection
-        if file is None or file.state != "new" or seen is None or arrival.embedding is None:
+        file, seen = arrival.file, arrival.inspection
+        if file.state != "new" or seen is None or arrival.embedding is None:
             return
         content = self.catalog.content_of(seen.sha256) or _content_of(seen)
         current = replace(file, identity=seen.identity)
@@ -330,7 +330,7 @@ class Judge:
     def _state_before(self, file: File, content: Content) -> str:
         if file.state not in ("gone", "new", "link", "unreadable"):
             return file.state
-        case = self.catalog.cases.latest_of(file.id)
+        case = self.catalog.cases.latest_of([file.id]).get(file.id)
         if case is not None and case.sha256 == content.sha256:
             return {"done": "duplicate", "restored": "restored"}.get(case.state, "kept")
         return "kept" if content.reason is None else "unreadable"

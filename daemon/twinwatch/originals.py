@@ -5,6 +5,7 @@ It finds out and decides nothing; what follows from the finding is `policy`'s to
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, wait
@@ -17,11 +18,12 @@ import structlog
 from numpy.typing import NDArray
 
 from twinwatch.bundle import Bundle
+from twinwatch.cases import Case
 from twinwatch.catalog import Catalog, Content, File, Holders
 from twinwatch.config import Limits
 from twinwatch.errors import UnreadableError
 from twinwatch.ground import Ground
-from twinwatch.index import Index, Match
+from twinwatch.index import Index
 from twinwatch.phrases import show_path
 from twinwatch.policy import Kind
 from twinwatch.reader import Identity
@@ -165,53 +167,57 @@ class Originals:
         Between them stands what those copies are copies of, however far it lies.
         """
         originals: list[Original] = []
-        copies: list[Original] = []
-        for match, other, holders in self._near(content, embedding, index):
-            living = (file for file in self._living(holders, newcomer) if not self._refers(file, content))
-            file = next(living, None)
-            if file is None:
-                continue
-            nominee = Original(file, other, "near", match.distance, match.cluster)
-            (copies if file.state == "duplicate" else originals).append(nominee)
+        copies: list[tuple[Original, Case | None]] = []
+        for nominee, case in self._near(newcomer, content, embedding, index):
+            if nominee.file.state == "duplicate":
+                copies.append((nominee, case))
+            else:
+                originals.append(nominee)
             if len(originals) == NOMINEES:
                 break
         copies = copies[:_COPIES]
-        near = {nominee.content.id for nominee in originals}
-        followed = (self._followed(copy, newcomer, content, embedding, index) for copy in copies)
-        further = {each.content.id: each for each in followed if each is not None and each.content.id not in near}
-        return [*originals, *further.values(), *copies]
+        near = {nominee.content.sha256 for nominee in originals}
+        originals_of_copies = (case.original_sha256 for _, case in copies if case is not None)
+        far = dict.fromkeys(sha256 for sha256 in originals_of_copies if sha256 not in near)
+        further = (self._holding_far(sha256, newcomer, content, embedding, index) for sha256 in far)
+        return [*originals, *(each for each in further if each is not None), *(copy for copy, _ in copies)]
 
     def _near(
-        self, content: Content, embedding: NDArray[np.float32], index: Index
-    ) -> Iterator[tuple[Match, Content, Holders]]:
-        """Yield what lies near and was not dismissed as an original of a content, the nearest first."""
+        self, newcomer: File, content: Content, embedding: NDArray[np.float32], index: Index
+    ) -> Iterator[tuple[Original, Case | None]]:
+        """Yield what lies near, the nearest first: a living file each, and the latest verdict on it.
+
+        Left out is what a person said a content is no copy of, and copies of that: to follow them would say it again.
+        """
         matches = index.query(embedding, self._bundle.radius(embedding), _LOOKED_AT)
         for start in range(0, len(matches), _ASKED_AT_ONCE):
-            part = matches[start : start + _ASKED_AT_ONCE]
-            keys = [match.key for match in part if match.key != content.id]
+            part = [match for match in matches[start : start + _ASKED_AT_ONCE] if match.key != content.id]
+            keys = [match.key for match in part]
             contents, holders = self._catalog.contents(keys), self._catalog.holders(keys)
-            dismissed = self._catalog.cases.dismissed(content.sha256, (other.sha256 for other in contents.values()))
+            held = itertools.chain.from_iterable(each.originals for each in holders.values())
+            cases = self._catalog.cases.latest_of(file.id for file in held if file.state != "kept")
+            named = {other.sha256 for other in contents.values()} | {case.original_sha256 for case in cases.values()}
+            dismissed = self._catalog.cases.dismissed(content.sha256, named)
             for match in part:
                 other = contents.get(match.key)
-                if other is not None and other.sha256 not in dismissed:
-                    yield match, other, holders[match.key]
+                if other is None or other.sha256 in dismissed:
+                    continue
+                for file in self._living(holders[match.key], newcomer):
+                    case = cases.get(file.id)
+                    if case is None or case.original_sha256 not in dismissed:
+                        yield Original(file, other, "near", match.distance, match.cluster), case
+                        break
 
-    def _followed(
-        self, copy: Original, newcomer: File, content: Content, embedding: NDArray[np.float32], index: Index
+    def _holding_far(
+        self, sha256: str, newcomer: File, content: Content, embedding: NDArray[np.float32], index: Index
     ) -> Original | None:
-        """Return what a nominated copy is a copy of: a stronger edit of it may lie near the copy only."""
-        case = self._catalog.cases.latest_of(copy.file.id)
-        other = None if case is None else self._catalog.content_of(case.original_sha256)
+        """Return who holds certain bytes, however far they lie: a stronger edit may lie near another copy only."""
+        other = self._catalog.content_of(sha256)
         vector = None if other is None else self._catalog.embedding(other.id, self._bundle.id)
         file = None if other is None else next(self._holding(other, newcomer, content), None)
         if other is None or vector is None or file is None or other.id == content.id:
             return None
         return Original(file, other, "near", float(np.linalg.norm(vector - embedding)), index.cluster_of(other.id))
-
-    def _refers(self, file: File, content: Content) -> bool:
-        """True for a copy of what a person said a content is no copy of; to follow it would say the same again."""
-        case = None if file.state == "kept" else self._catalog.cases.latest_of(file.id)
-        return case is not None and bool(self._catalog.cases.dismissed(content.sha256, [case.original_sha256]))
 
     def _holding(self, content: Content, newcomer: File, newcomer_content: Content) -> Iterator[File]:
         """Yield the living files that hold a content, unless it was dismissed as the newcomer's original."""

@@ -59,6 +59,15 @@ KNOWN_SHA256 = (
 )
 ADD_EMBEDDING = insert(embeddings).on_conflict_do_nothing()
 
+EMBEDDING = sa.select(embeddings.c.vector).where(
+    embeddings.c.content_id == _the("content_id"), embeddings.c.bundle_id == _the("bundle_id")
+)
+
+VERDICTS_OF = (
+    sa.select(verdicts)
+    .where(verdicts.c.file_id.in_(_the("file_ids", expanding=True)))
+    .order_by(verdicts.c.time, verdicts.c.id)
+)
 PUT_BACK = (
     sa.select(verdicts.c.id)
     .where(

@@ -522,8 +522,8 @@ def test_verdicts_are_listed_oldest_first(catalog: Catalog, root: Root) -> None:
     assert catalog.cases.all() == [first, second, third]
     assert catalog.cases.all(state="done") == [third]
     assert catalog.cases.all(since="2024-01-02T00:00:00.000Z") == [second, third]
-    assert catalog.cases.latest_of(file.id) == third
-    assert catalog.cases.latest_of(file.id + 1) is None
+    assert catalog.cases.latest_of([file.id, file.id + 1]) == {file.id: third}
+    assert catalog.cases.latest_of([]) == {}
     assert catalog.cases.unlogged() == [second]
     assert catalog.cases.standing([root.id]) == [third]
     assert catalog.cases.standing([root.id + 1]) == []

@@ -85,7 +85,7 @@ def _explained(windows: Windows, different: Mask, pair: Pair) -> bool:
 
 
 def _print_score(windows: Windows, seen: Mask, pair: Pair) -> float:
-    if windows.detail < DETAIL or min(pair.original.printed, pair.copy.printed) < _PRINTED_SHARE:
+    if windows.detail < DETAIL or any(view.printed < _PRINTED_SHARE for view in (pair.original, pair.copy)):
         return 1.0
     share = float((windows.likeness[windows.both & seen] < DIFFERS).mean())
     return max(0.0, 1 - (1 - COPY) * share / _PRINTED_LIMIT)

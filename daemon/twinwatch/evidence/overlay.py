@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from twinwatch.evidence.placement import Placement
+from twinwatch.evidence.placement import Matrix, Placement
 from twinwatch.evidence.text import reduced, reduction
 from twinwatch.evidence.view import View
 
@@ -25,7 +25,7 @@ Mask = NDArray[np.bool_]
 _CLIPS = 0.01  # share of pixels cut off from which that matters
 _UNCLIPPED = 122.0  # levels further from the middle may be cut off
 _SURE = 0.9  # correlation from which a window's levels are believed
-_SEEN = 0.995  # share of a window that the copy must cover; a turned edge leaves a hair of rounding
+_SEEN, _HAIR = 0.995, 1e-3  # share of a window that the copy must cover; pixels by which a turned edge is rounded
 # Levels, and shares of a bar, written on and bare, that must differ by so many for it to have been laid over.
 _CHANGED, _INKED, _MOSTLY = 24.0, 0.02, 0.5
 _BLEEDS = 2  # pixels by which the edge of a bar may mix with what it lies on
@@ -139,12 +139,14 @@ def correlate(placement: Placement, pair: Pair, grid: Grid, tone: Tone | None = 
     whole = cells(inside, cell) > _SEEN
     barred = cells(bars, cell) > 0
     whole &= ~barred
-    sharpness, detail, even, blur = _unevenness(base, laid, whole, grid)
-    base, laid = evenly_sharp(base, laid, blur)
-    if grid.smooth:
-        base, laid = _blurred(base, grid.smooth), _blurred(laid, grid.smooth)
-    mean, variance = _moments(base, cell)
-    copy_mean, copy_variance = _moments(laid, cell)
+    ours, theirs = _moments(base, cell), _moments(laid, cell)
+    sharpness, detail, even, blur = _unevenness(base, laid, ours[1], theirs[1], whole, grid)
+    if blur or grid.smooth:
+        base, laid = evenly_sharp(base, laid, blur)
+        if grid.smooth:
+            base, laid = _blurred(base, grid.smooth), _blurred(laid, grid.smooth)
+        ours, theirs = _moments(base, cell), _moments(laid, cell)
+    (mean, variance), (copy_mean, copy_variance) = ours, theirs
     # Replicated, so that a window at the edge may still agree at a shift.
     border = (reach, reach, reach, reach)
     padded = np.asarray(cv2.copyMakeBorder(laid, *border, cv2.BORDER_REPLICATE), np.float32)
@@ -153,8 +155,11 @@ def correlate(placement: Placement, pair: Pair, grid: Grid, tone: Tone | None = 
     span = range(-reach, reach + 1)
     # Nearest first, so that equal agreement counts as the smaller shift.
     for x, y in sorted(((x, y) for x in span for y in span), key=lambda step: (step[0] ** 2 + step[1] ** 2, step)):
-        moved = np.ascontiguousarray(padded[reach + y : reach + y + height, reach + x : reach + x + width])
-        moved_mean, moved_variance = _moments(moved, cell)
+        if x or y:
+            moved = np.ascontiguousarray(padded[reach + y : reach + y + height, reach + x : reach + x + width])
+            moved_mean, moved_variance = _moments(moved, cell)
+        else:
+            moved, moved_mean, moved_variance = laid, copy_mean, copy_variance
         covariance = cells(base * moved, cell) - mean * moved_mean
         now = covariance / np.sqrt(np.maximum(variance * moved_variance, 1.0))
         better = now > likeness + 1e-3
@@ -243,9 +248,23 @@ def lay(placement: Placement, pair: Pair, grid: Grid, colour: bool = False) -> t
     copy_factor = source.shape[1] / copy_plane.shape[1], source.shape[0] / copy_plane.shape[0]
     matrix, size = placement.at_scale(factor, copy_factor)[:2], (base.shape[1], base.shape[0])
     laid = cv2.warpAffine(source, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    inside = cv2.warpAffine(np.ones(source.shape[:2], np.float32), matrix, size, flags=cv2.INTER_LINEAR)
-    # Centred on zero, where sums of squares in float32 keep their digits.
-    return base.astype(np.float32) - 128, laid.astype(np.float32) - 128, np.asarray(inside, np.float32)
+    return _centred(base), _centred(np.asarray(laid, np.uint8)), _covered(source.shape[:2], matrix, size)
+
+
+def _centred(plane: NDArray[np.uint8]) -> Floats:
+    """Levels around zero, where sums of squares in float32 keep their digits."""
+    return np.asarray(np.subtract(plane, np.float32(128), dtype=np.float32))
+
+
+def _covered(shape: tuple[int, ...], matrix: Matrix, size: tuple[int, int]) -> Floats:
+    """How much of each pixel of `size` (width, height) a source [h, w] covers that `matrix` [2, 3] lays there."""
+    last = np.array([size[0] - 1, size[1] - 1])
+    back = cv2.invertAffineTransform(matrix)
+    corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * last @ back[:, :2].T + back[:, 2]  # [4, 2], in the source
+    if corners.min() > -_HAIR and (corners < np.array([shape[1] - 1, shape[0] - 1]) + _HAIR).all():
+        return np.ones(size[::-1], np.float32)
+    ones = np.ones(shape, np.float32)
+    return np.asarray(cv2.warpAffine(ones, matrix, size, flags=cv2.INTER_LINEAR), np.float32)
 
 
 def _bars(placement: Placement, pair: Pair, base: Floats, laid: Floats) -> Floats:
@@ -278,35 +297,38 @@ def evenly_sharp(base: Floats, laid: Floats, blur: float) -> tuple[Floats, Float
     return (_blurred(base, blur) if blur > 0 else base), (_blurred(laid, -blur) if blur < 0 else laid)
 
 
-def _unevenness(base: Floats, laid: Floats, whole: Mask, grid: Grid) -> tuple[float, float, bool, float]:
-    """The sharpness, detail, evenness and blur of `Windows`."""
-    ours, theirs = _detail(base, grid.cell), _detail(laid, grid.cell)  # [rows, columns]
-    seen = whole & (ours[1] >= grid.texture) & (theirs[1] >= grid.texture)
+def _unevenness(
+    base: Floats, laid: Floats, variance: Floats, copy_variance: Floats, whole: Mask, grid: Grid
+) -> tuple[float, float, bool, float]:
+    """The sharpness, detail, evenness and blur of `Windows`; the variances are those of the windows."""
+    seen = whole & (np.minimum(variance, copy_variance) >= grid.texture**2)
     if int(seen.sum()) < _FEW:
         return 1.0, 0.0, True, 0.0
+    ours, theirs = _detail(base, variance, grid.cell), _detail(laid, copy_variance, grid.cell)  # [rows, columns]
     # The median window: a caption or a logo says nothing about the picture under it.
-    sharpness = float(np.median(theirs[0][seen] / ours[0][seen]))
-    detail = float(min(np.quantile(detail[seen], _CRISP) for detail in (ours[0], theirs[0])))
-    sharper, target = (base, theirs[0]) if sharpness < 1 else (laid, ours[0])
+    sharpness = float(np.median(theirs[seen] / ours[seen]))
+    detail = float(min(np.quantile(detail[seen], _CRISP) for detail in (ours, theirs)))
+    sharper, target = (base, theirs) if sharpness < 1 else (laid, ours)
     excess, blur = max(sharpness, 1 / sharpness), 0.0
     for sigma in _EVEN_SIGMAS[: grid.sigmas]:
         if excess <= _EVEN:
             break
         blur = sigma
-        excess = float(np.median(_detail(_blurred(sharper, sigma), grid.cell)[0][seen] / target[seen]))
+        blurred = _blurred(sharper, sigma)
+        now = _detail(blurred, _moments(blurred, grid.cell)[1], grid.cell)
+        excess = float(np.median(now[seen] / target[seen]))
     return sharpness, detail, excess <= _EVEN, blur if sharpness < 1 else -blur
 
 
-def _detail(plane: Floats, cell: int) -> tuple[Floats, Floats]:
-    """Gradient for each grey level of deviation, window by window, and the deviation: each [rows, columns]."""
+def _detail(plane: Floats, variance: Floats, cell: int) -> Floats:
+    """Gradient for each grey level of deviation, window by window: [rows, columns]."""
     across: Floats = np.asarray(cv2.Sobel(plane, cv2.CV_32F, 1, 0, ksize=1), np.float32)
     down: Floats = np.asarray(cv2.Sobel(plane, cv2.CV_32F, 0, 1, ksize=1), np.float32)
     np.square(across, out=across)  # in place, as fresh megabytes take longer than the squares
     np.square(down, out=down)
     across += down
-    power = np.sqrt(cells(across, cell))
-    deviation = np.asarray(np.sqrt(_moments(plane, cell)[1]), np.float32)
-    return np.asarray(np.maximum(power, 1e-3) / np.maximum(deviation, 1e-3), np.float32), deviation
+    power = np.maximum(np.sqrt(cells(across, cell)), 1e-3)
+    return np.asarray(power / np.maximum(np.sqrt(variance), 1e-3), np.float32)
 
 
 def _blurred(plane: Floats, sigma: float) -> Floats:
