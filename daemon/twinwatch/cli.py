@@ -97,24 +97,28 @@ def scan(
 ) -> None:
     """Look through folders once and list the copies in them. Nothing is moved."""
     from twinwatch import logs
-    from twinwatch.bundle import load_bundle, locate
-    from twinwatch.encoder import Encoder
-    from twinwatch.survey import catalogue_for, distinct, survey
-    from twinwatch.tables import case_report, plain
+    from twinwatch.workers import Workers
 
     logs.configure_quiet()
-    places = distinct(folders)
     if out is not None:
         _require_writable(out)
-    loaded = load_bundle(locate(bundle))
-    encoder = Encoder(loaded, device)
-    with catalogue_for(places, state) as catalog_path, _progress() as bar:
-        task = bar.add_task("judging", total=None, rate="")
+    with Workers(Limits(), eager=True) as workers:  # they load what they need while this process does
+        from twinwatch.bundle import load_bundle, locate
+        from twinwatch.encoder import Encoder
+        from twinwatch.survey import catalogue_for, distinct, survey
 
-        def show(judged: int, total: int) -> None:
-            bar.update(task, completed=judged, total=max(judged, total), rate=_rate(bar, task))
+        places = distinct(folders)
+        loaded = load_bundle(locate(bundle))
+        encoder = Encoder(loaded, device)
+        with catalogue_for(places, state) as catalog_path, _progress() as bar:
+            task = bar.add_task("judging", total=None, rate="")
 
-        result = survey(places, catalog_path, loaded, encoder, Limits(), show)
+            def show(judged: int, total: int) -> None:
+                bar.update(task, completed=judged, total=max(judged, total), rate=_rate(bar, task))
+
+            result = survey(places, catalog_path, loaded, encoder, workers, show)
+    from twinwatch.tables import case_report, plain
+
     report = case_report(result.copies, format, scanned=True, narrow=out is None and _narrow())
     if out is None:
         _write(report)

@@ -15,7 +15,7 @@ from pathlib import Path
 from twinwatch.bundle import Bundle
 from twinwatch.cases import Case
 from twinwatch.catalog import Catalog, Refused, Root
-from twinwatch.config import Limits, Watch
+from twinwatch.config import Watch
 from twinwatch.encoder import Encoder
 from twinwatch.errors import ConfigError, TwinwatchError
 from twinwatch.ground import Ground
@@ -77,11 +77,12 @@ def survey(
     catalog_path: Path,
     bundle: Bundle,
     encoder: Encoder,
-    limits: Limits,
+    workers: Workers,
     progress: Callable[[int, int], None],
 ) -> Survey:
     """Judge every picture in `folders`, the oldest first. `progress` is told (judged, to judge as far as is known).
 
+    The workers are closed in the end.
     Raises ConfigError, StorageError, and TwinwatchError where a folder goes away meanwhile.
     """
     started_s = time.monotonic()
@@ -106,10 +107,17 @@ def survey(
     catalog.commit()
     to_judge = catalog.waiting_count()
     changed: list[bytes] = []
-    workers = Workers(limits)
     room = threading.Event()
     pipeline = Pipeline(
-        catalog_path, bundle, encoder, workers, limits, grounds, lambda _root, path: changed.append(path), None, room
+        catalog_path,
+        bundle,
+        encoder,
+        workers,
+        workers.limits,
+        grounds,
+        lambda _root, path: changed.append(path),
+        None,
+        room,
     )
     try:
         _drain(pipeline, catalog, room, roots, to_judge, progress)

@@ -11,6 +11,7 @@ The processes import this module, so what only some of them need, or only the da
 from __future__ import annotations
 
 import builtins
+import contextlib
 import errno
 import io
 import multiprocessing
@@ -28,7 +29,7 @@ from functools import cache, partial
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from twinwatch import heap
 from twinwatch.decode import Picture, decode_exact, decode_fit
@@ -245,10 +246,14 @@ Result = TypeVar("Result", Inspection, Search)
 
 
 class Workers:
-    """A pool of `count` processes. `submit` returns at once; close it to end the processes."""
+    """A pool of processes; close it to end them. Each is started when it is needed.
 
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+    `eager` starts some sooner, for a job that will need them: a few that decode at once, and all that compare as soon
+    as one does.
+    """
+
+    def __init__(self, limits: Limits, eager: bool = False) -> None:
+        self.limits = limits
         self._slot = threading.local()
         self._processes: set[BaseProcess] = set()
         self._context = multiprocessing.get_context("spawn")
@@ -263,6 +268,15 @@ class Workers:
         self._closing = threading.Event()
         self._failed_starts = 0  # in a row
         self.lost = 0
+        self._eager = eager
+        if eager:
+            self._begin(self._threads, self.comparing)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def inspect(self, task: Inspect) -> Future[Inspection]:
         """Run in some process; the future raises what that of `align` raises, but OutOfTime."""
@@ -273,7 +287,11 @@ class Workers:
 
         The future raises Vanished, RootAway, Changing, OutOfTime, WorkerLost, UnreadableError or OSError.
         """
-        return self._submit(self._evidence, task.run)
+        search = self._submit(self._evidence, task.run)
+        if self._eager:
+            self._eager = False
+            self._begin(self._evidence, self.comparing - 1)
+        return search
 
     def require_startable(self) -> None:
         """Raises WorkersError once processes have failed to start again and again."""
@@ -294,6 +312,12 @@ class Workers:
         self._threads.shutdown()
         self._evidence.shutdown()
 
+    def _begin(self, slots: ThreadPoolExecutor, count: int) -> None:
+        """Let so many more slots start their processes; one that cannot is met again with a task."""
+        with contextlib.suppress(RuntimeError):  # it is closed
+            for _ in range(count):
+                slots.submit(self._process)
+
     def _submit(self, slots: ThreadPoolExecutor, run: Callable[[], Result]) -> Future[Result]:
         try:
             return slots.submit(self._call, run)
@@ -310,7 +334,7 @@ class Workers:
 
     def _once(self, run: Callable[[], Result]) -> Result:
         process, connection = self._process()
-        patience_s = self._limits.decode_seconds
+        patience_s = self.limits.decode_seconds
         try:
             connection.send(run)
             in_time = connection.poll(patience_s)
@@ -358,7 +382,7 @@ class Workers:
         compares = getattr(self._slot, "compares", False)
         process = self._context.Process(
             target=_serve,
-            args=(theirs, self._limits.decode_memory_mb, self._limits.decode_seconds, os.getpid(), compares),
+            args=(theirs, self.limits.decode_memory_mb, self.limits.decode_seconds, os.getpid(), compares),
             daemon=True,
         )
         process.start()

@@ -14,12 +14,14 @@ from twinwatch.catalog import Catalog
 from twinwatch.config import Limits
 from twinwatch.encoder import Encoder
 from twinwatch.errors import StorageError, TwinwatchError
+from twinwatch.workers import Workers
 
 
 class Waiting:
     """A pipeline that tries the same files again and again, and workers that do nothing."""
 
     judged = 0
+    limits = Limits()
 
     def __init__(self, *_: Any) -> None:
         pass
@@ -43,7 +45,6 @@ class Waiting:
 @pytest.fixture(autouse=True)
 def waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(survey, "Pipeline", Waiting)
-    monkeypatch.setattr(survey, "Workers", Waiting)
     monkeypatch.setattr(survey, "_PROBE_S", 0.05)
 
 
@@ -57,7 +58,7 @@ def album(tmp_path: Path) -> Path:
 
 def look_through(album: Path, progress: Any) -> None:
     catalog_path = album.parent / "catalog.db"
-    survey.survey([album], catalog_path, cast(Bundle, None), cast(Encoder, None), Limits(), progress)
+    survey.survey([album], catalog_path, cast(Bundle, None), cast(Encoder, None), cast(Workers, Waiting()), progress)
 
 
 @pytest.mark.parametrize("put_another", [False, True])
