@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinwatch.evidence.placement import Matrix, Placement
-from twinwatch.evidence.text import reduced, reduction
+from twinwatch.evidence.text import reduction
 from twinwatch.evidence.view import View
 
 COPY = 0.6
@@ -241,11 +241,10 @@ def lay(placement: Placement, pair: Pair, grid: Grid, colour: bool = False) -> t
     """
     base = pair.original.shrunk(grid.side, grid.strips, colour)
     factor = base.shape[1] / pair.original.size[0], base.shape[0] / pair.original.size[1]
-    copy_plane = pair.copy.pixels if colour else pair.copy.grey
     # Reduced by area to the grain of the original first, since the warp itself would skip pixels.
     grain = float(np.sqrt(abs(np.linalg.det(placement.matrix[:2, :2])))) * factor[0]
-    source = reduced(copy_plane, grain)
-    copy_factor = source.shape[1] / copy_plane.shape[1], source.shape[0] / copy_plane.shape[0]
+    source = pair.copy.reduced(grain, colour)
+    copy_factor = source.shape[1] / pair.copy.size[0], source.shape[0] / pair.copy.size[1]
     matrix, size = placement.at_scale(factor, copy_factor)[:2], (base.shape[1], base.shape[0])
     laid = cv2.warpAffine(source, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return _centred(base), _centred(np.asarray(laid, np.uint8)), _covered(source.shape[:2], matrix, size)

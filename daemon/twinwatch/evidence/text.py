@@ -34,10 +34,20 @@ def shrink(picture: Grey, side: int, strips: bool = False) -> Grey:
 
 def reduced(picture: Grey, factor: float) -> Grey:
     """Reduce `picture` [h, w] or [h, w, 3] by a factor, by area; never enlarge."""
-    if factor >= 1:
+    height, width = picture.shape[:2]
+    size = reduced_size((width, height), factor)
+    if size == (width, height):
         return picture
-    size = max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor))
+    if factor <= 0.5 and (width % size[0] or height % size[1]) and width % 2 == height % 2 == 0:
+        # OpenCV reduces by whole numbers many times as fast.
+        picture = np.asarray(cv2.resize(picture, (width // 2, height // 2), interpolation=cv2.INTER_AREA), np.uint8)
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def reduced_size(size: tuple[int, int], factor: float) -> tuple[int, int]:
+    """The size (width, height) that a picture of `size` is reduced to by a factor."""
+    scale = min(1.0, factor)
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def text_like(grey: Grey, small: Grey) -> bool:

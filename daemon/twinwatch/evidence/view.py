@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from twinwatch.evidence.bars import Bar, find_bars
 from twinwatch.evidence.features import Features, find
-from twinwatch.evidence.text import printed, reduced, reduction, text_like
+from twinwatch.evidence.text import printed, reduced, reduced_size, reduction, text_like
 
 Pixels = NDArray[np.uint8]
 
@@ -33,7 +33,7 @@ class View:
         self._decode: Callable[[], Pixels] | None = decode
         self._pixels: Pixels | None = decode()
         self.size = self._pixels.shape[1], self._pixels.shape[0]
-        self._shrunk: dict[tuple[float, bool], Pixels] = {}
+        self._shrunk: dict[tuple[tuple[int, int], bool], Pixels] = {}
         self._features: dict[int, Features] = {}
 
     @classmethod
@@ -65,9 +65,13 @@ class View:
 
     def shrunk(self, side: int, strips: bool = False, colour: bool = False) -> Pixels:
         """`grey` [h, w], or in colour [h, w, 3], reduced to `side` pixels as `text.reduction` counts them."""
-        key = reduction(self.size, side, strips), colour
+        return self.reduced(reduction(self.size, side, strips), colour)
+
+    def reduced(self, factor: float, colour: bool = False) -> Pixels:
+        """The same, reduced by a factor."""
+        key = reduced_size(self.size, factor), colour
         if key not in self._shrunk:
-            self._shrunk[key] = reduced(self.pixels if colour else self.grey, key[0])
+            self._shrunk[key] = reduced(self.pixels if colour else self.grey, factor)
         return self._shrunk[key]
 
     @cached_property
