@@ -330,7 +330,10 @@ class Index:
             distances = np.empty(len(places), np.float32)
             for start in range(0, len(places), _MEASURED_AT_ONCE):
                 part = slice(start, start + _MEASURED_AT_ONCE)
-                distances[part] = np.linalg.norm(block.vectors[places[part]] - embedding, axis=1)
+                apart = block.vectors.take(places[part], axis=0)
+                apart -= embedding
+                # numpy's own norm takes four times as long.
+                distances[part] = np.sqrt(np.einsum("ij,ij->i", apart, apart))
             found.append((block, places, distances))
         return found
 
