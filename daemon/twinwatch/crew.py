@@ -16,10 +16,10 @@ _log = structlog.get_logger("twinwatch")
 
 
 class Hand(threading.Thread):
-    """A thread that keeps what ended it, if that was not its own decision."""
+    """A thread that keeps what ended it, if that was not its own decision; a program that ends does not wait for it."""
 
     def __init__(self, name: str, work: Callable[[], object]) -> None:
-        super().__init__(target=work, name=name)
+        super().__init__(target=work, name=name, daemon=True)
         self.fault: BaseException | None = None
 
     def run(self) -> None:

@@ -289,7 +289,8 @@ class Originals:
             return None
 
     def _awaited(self, search: Future[Search]) -> Search:
-        while not wait([search], _BEAT_S).done:
+        while not search.done():
+            wait([search], _BEAT_S)  # which does not see that one was cancelled
             self._beat()
         return search.result()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 import threading
 import time
@@ -122,8 +123,9 @@ def survey(
     try:
         _drain(pipeline, catalog, room, roots, to_judge, progress)
     finally:
-        workers.close()
-        pipeline.stop()
+        with _uninterrupted():
+            workers.close()
+            pipeline.stop()
     result = Survey(
         files=files,
         judged=pipeline.judged,
@@ -134,6 +136,16 @@ def survey(
     )
     catalog.close()
     return result
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let whoever presses Ctrl-C twice wait for what the first one is about to end."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _walk(folder: Path, catalog: Catalog, report: Callable[[Root, Found], None]) -> tuple[Root, int]:

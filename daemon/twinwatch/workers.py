@@ -26,6 +26,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -378,6 +379,9 @@ class Workers:
         return process, connection
 
     def _start(self) -> tuple[BaseProcess, Connection]:
+        # From this thread the process has it that an interrupt from the terminal, which is for all, leaves it alone.
+        resource_tracker.ensure_running()  # the first process would start it, and that lifts the mask
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGHUP))
         ours, theirs = self._context.Pipe()
         compares = getattr(self._slot, "compares", False)
         process = self._context.Process(

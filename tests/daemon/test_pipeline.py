@@ -287,6 +287,22 @@ def test_what_is_sought_ahead_and_not_begun_makes_way(bench: Bench, monkeypatch:
     assert bench.states()["copy.png"] == "duplicate"
 
 
+@pytest.mark.timeout(30)
+def test_who_waits_for_evidence_is_let_go_when_the_decoders_are_closed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    align, queued = bench.decoders.align, Future[Search]()
+    monkeypatch.setattr(bench.decoders, "align", lambda task: align(task) and queued)
+    bench.put("a.png", data(1))
+    bench.settle()
+    bench.put("copy.png", data(1, 240))
+    bench.until(lambda: bench.decoders.sought)
+    queued.cancel()  # as a pool that is shut down does with what no process has begun
+    bench.until(lambda: bench.pipeline.in_flight() == 0)
+    assert bench.states()["copy.png"] == "new"
+    assert bench.catalog.waiting_count() == 1
+
+
 def test_who_waits_for_evidence_gives_signs_of_life(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     align, late = bench.decoders.align, Future[Search]()
     monkeypatch.setattr(bench.decoders, "align", lambda task: align(task) and late)

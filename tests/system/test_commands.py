@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
 from paint import paint
 from PIL import ImageOps
 
-from harness import COMMAND, Site, terminal, twinwatch
+from harness import COMMAND, Site, terminal, twinwatch, wait_for
 from twinwatch.cases import Case
 from twinwatch.catalog import Catalog
 from twinwatch.reader import Identity
@@ -98,6 +101,32 @@ def test_scan_of_one_picture_finds_no_copies_and_says_so(tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "report.txt").read_text() == "no copies\n"
     assert "1 file, 1 judged, 0 copies" in done.stderr
+
+
+@pytest.mark.parametrize("after_s", [0.1, 0.5, 1.0, 2.0, 3.0])
+@pytest.mark.timeout(60)
+def test_scan_that_is_interrupted_twice_ends_and_leaves_no_process(tmp_path: Path, after_s: float) -> None:
+    for number in range(150):
+        paint(number).save(tmp_path / f"{number}.jpg")
+    scan = subprocess.Popen(
+        [*COMMAND, "scan", str(tmp_path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    time.sleep(after_s)
+    for _ in range(2):
+        with contextlib.suppress(ProcessLookupError):  # it may be done by then
+            os.killpg(scan.pid, signal.SIGINT)
+        time.sleep(0.1)
+    assert scan.wait(20) in (0, 130, -signal.SIGINT)
+    wait_for(lambda: not living(scan.pid))
+
+
+def living(session: int) -> list[str]:
+    """Return what /proc tells of the processes of a session; see proc(5)."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has just ended
+            found.append(path.read_text())
+    return [stat for stat in found if stat.rpartition(")")[2].split()[3] == str(session)]
 
 
 @pytest.mark.parametrize(
