@@ -58,6 +58,7 @@ _NODE = bytes.fromhex("0a180a01610a0162120173220d4d61744d756c496e746567657212016
 _A = bytes.fromhex("5a090a016112040a020802")  # an input of uint8
 _B = bytes.fromhex("5a090a016212040a020803")  # an input of int8
 _S = bytes.fromhex("62090a017312040a020806")  # the output, of int32
+_GIVEN = bytes.fromhex("10034201626a0d0a086c6f636174696f6e1201627001")  # int8, named b, external: location b
 _OPSET = bytes.fromhex("42040a00100a")  # 10
 
 
@@ -129,7 +130,7 @@ class _Block:
         self.clusters[places] = clusters
         self.used += len(keys)
         if self.used == len(self):
-            self._sealed, self._codes = _product(self._codes[:, : self.used]), None
+            self._sealed, self._codes = _product(np.ascontiguousarray(self._codes[:, : self.used])), None
 
     def leave(self, place: int) -> None:
         self.keys[place] = _NOBODY
@@ -375,10 +376,11 @@ def _any_product() -> onnxruntime.InferenceSession:
 def _product(codes: NDArray[np.int8]) -> onnxruntime.InferenceSession:
     """Return what computes the product of a and these codes [axes, places], which it keeps as it reads them fastest."""
     dims = b"".join(b"\x08" + _varint(size) for size in codes.shape)
-    return _session(_part(0x2A, dims + b"\x10\x03" + _part(0x42, b"b") + _part(0x4A, codes.tobytes())))
+    # Said to lie outside the model, as ONNX Runtime would keep the model's bytes too.
+    return _session(_part(0x2A, dims + _GIVEN), b=onnxruntime.OrtValue.ortvalue_from_numpy(codes))
 
 
-def _session(b: bytes) -> onnxruntime.InferenceSession:
+def _session(b_described: bytes, **given: onnxruntime.OrtValue) -> onnxruntime.InferenceSession:
     """Make the ONNX model of one product, where b is an input or given; see onnx.proto for what the numbers stand for.
 
     ONNX Runtime's is the one product of whole numbers here that is as fast as memory.
@@ -386,7 +388,8 @@ def _session(b: bytes) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.enable_cpu_mem_arena = False
-    model = b"\x08\x05" + _part(0x3A, _NODE + b + _A + _S) + _OPSET
+    options.add_external_initializers(list(given), list(given.values()))
+    model = b"\x08\x05" + _part(0x3A, _NODE + b_described + _A + _S) + _OPSET
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
