@@ -103,10 +103,10 @@ def test_scan_of_one_picture_finds_no_copies_and_says_so(tmp_path: Path) -> None
     assert "1 file, 1 judged, 0 copies" in done.stderr
 
 
-@pytest.mark.parametrize("after_s", [0.1, 0.5, 1.0, 2.0, 3.0])
+@pytest.mark.parametrize("after_s", [0.5, 2.0])
 @pytest.mark.timeout(60)
 def test_scan_that_is_interrupted_twice_ends_and_leaves_no_process(tmp_path: Path, after_s: float) -> None:
-    for number in range(150):
+    for number in range(40):
         paint(number).save(tmp_path / f"{number}.jpg")
     scan = subprocess.Popen(
         [*COMMAND, "scan", str(tmp_path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
