@@ -287,16 +287,22 @@ def test_what_is_sought_ahead_and_not_begun_makes_way(bench: Bench, monkeypatch:
     assert bench.states()["copy.png"] == "duplicate"
 
 
-@pytest.mark.timeout(30)
-def test_who_waits_for_evidence_is_let_go_when_the_decoders_are_closed(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    align, queued = bench.decoders.align, Future[Search]()
-    monkeypatch.setattr(bench.decoders, "align", lambda task: align(task) and queued)
+def let_a_copy_wait_for_evidence(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Future[Search]:
+    """Return once it does: what it waits for."""
+    align, answer = bench.decoders.align, Future[Search]()
+    monkeypatch.setattr(bench.decoders, "align", lambda task: align(task) and answer)
     bench.put("a.png", data(1))
     bench.settle()
     bench.put("copy.png", data(1, 240))
     bench.until(lambda: bench.decoders.sought)
+    return answer
+
+
+@pytest.mark.timeout(30)
+def test_who_waits_for_evidence_is_let_go_when_the_decoders_are_closed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queued = let_a_copy_wait_for_evidence(bench, monkeypatch)
     queued.cancel()  # as a pool that is shut down does with what no process has begun
     bench.until(lambda: bench.pipeline.in_flight() == 0)
     assert bench.states()["copy.png"] == "new"
@@ -304,12 +310,7 @@ def test_who_waits_for_evidence_is_let_go_when_the_decoders_are_closed(
 
 
 def test_who_waits_for_evidence_gives_signs_of_life(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    align, late = bench.decoders.align, Future[Search]()
-    monkeypatch.setattr(bench.decoders, "align", lambda task: align(task) and late)
-    bench.put("a.png", data(1))
-    bench.settle()
-    bench.put("copy.png", data(1, 240))
-    bench.until(lambda: bench.decoders.sought)
+    late = let_a_copy_wait_for_evidence(bench, monkeypatch)
     time.sleep(2.5)
     assert time.monotonic() - bench.pipeline.beat_s < 2
     late.set_result(Search(None, frozenset()))
