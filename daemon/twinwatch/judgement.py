@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from twinwatch.bundle import Bundle
 from twinwatch.cases import Case
 from twinwatch.catalog import ORIGINALS, Catalog, Content, File
-from twinwatch.config import Limits
 from twinwatch.duplog import now
 from twinwatch.errors import QuarantineError, UnreadableError
 from twinwatch.ground import Ground
@@ -82,7 +81,6 @@ class Judge:
         catalog: Catalog,
         bundle: Bundle,
         workers: Workers,
-        limits: Limits,
         grounds: Mapping[int, Ground],
         look_again: Callable[[Path, bytes], None],
         beat: Callable[[], None],
@@ -92,7 +90,7 @@ class Judge:
         self._grounds = grounds
         self._look_again = look_again
         self._restless: list[tuple[Path, bytes]] = []  # to settle anew once that is committed
-        self._originals = Originals(catalog, bundle, workers, limits, grounds, look_again, beat)
+        self._originals = Originals(catalog, bundle, workers, grounds, look_again, beat)
         self.index = self._read_index()
         self._index_ahead = False
         # By file id.

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from twinwatch.bundle import Bundle
 from twinwatch.cases import Case
 from twinwatch.catalog import Catalog, Content, File, Holders
-from twinwatch.config import Limits
 from twinwatch.errors import UnreadableError
 from twinwatch.ground import Ground
 from twinwatch.index import Index
@@ -82,7 +81,6 @@ class Originals:
         catalog: Catalog,
         bundle: Bundle,
         workers: Workers,
-        limits: Limits,
         grounds: Mapping[int, Ground],
         look_again: Callable[[Path, bytes], None],
         beat: Callable[[], None],
@@ -90,7 +88,6 @@ class Originals:
         self._catalog = catalog
         self._bundle = bundle
         self._workers = workers
-        self._limits = limits
         self._grounds = grounds
         self._look_again = look_again
         self._beat = beat
@@ -263,9 +260,9 @@ class Originals:
             Nominee(place, content.sha256),
             tuple(self._nominee(each) for each in nominees),
             self._bundle.manifest.evidence_level,
-            self._limits.max_file_mb << 20,
-            self._limits.max_megapixels,
-            self._limits.decode_seconds / 2,
+            self._workers.limits.max_file_mb << 20,
+            self._workers.limits.max_megapixels,
+            self._workers.limits.decode_seconds / 2,
         )
 
     def _search(self, newcomer: File, task: Align) -> Search | None:

@@ -20,7 +20,6 @@ import structlog
 from twinwatch import heap
 from twinwatch.bundle import Bundle
 from twinwatch.catalog import Catalog, File
-from twinwatch.config import Limits
 from twinwatch.crew import Hand, require_well
 from twinwatch.duplog import DuplicatesLog, write_unlogged
 from twinwatch.encoder import Encoder
@@ -72,7 +71,6 @@ class Pipeline:
         bundle: Bundle,
         encoder: Encoder,
         workers: Workers,
-        limits: Limits,
         grounds: Mapping[int, Ground],
         look_again: Callable[[Path, bytes], None],
         log: DuplicatesLog | None,
@@ -82,7 +80,6 @@ class Pipeline:
         self._bundle = bundle
         self._encoder = encoder
         self._workers = workers
-        self._limits = limits
         self._grounds = grounds
         self._look_again = look_again
         self.log = log
@@ -172,9 +169,8 @@ class Pipeline:
 
     def _hand_out(self, file: File, ground: Ground, known: frozenset[str]) -> None:
         place = ground.place(file.path)
-        task = Inspect(
-            place, known, self._bundle.input_size, self._limits.max_file_mb << 20, self._limits.max_megapixels
-        )
+        limits = self._workers.limits
+        task = Inspect(place, known, self._bundle.input_size, limits.max_file_mb << 20, limits.max_megapixels)
         with self._lock:
             number = self._next_number
             self._next_number += 1
@@ -233,7 +229,7 @@ class Pipeline:
     def _commit(self) -> None:
         """Thread: judges one file after the other; each decision is committed and logged before the next."""
         catalog = Catalog(self._catalog_path)
-        judge = Judge(catalog, self._bundle, self._workers, self._limits, self._grounds, self._look_again, self._beat)
+        judge = Judge(catalog, self._bundle, self._workers, self._grounds, self._look_again, self._beat)
         line: Line[_Numbered] = Line(OVERTAKE_S)
         while self._line_up(line) and not self._stopping.is_set():
             self._beat()

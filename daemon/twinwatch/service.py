@@ -118,7 +118,6 @@ class Shift:
             bundle,
             self.encoder,
             self.workers,
-            settings.limits,
             grounds,
             hints.put,
             self.log,

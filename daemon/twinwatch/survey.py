@@ -114,7 +114,6 @@ def survey(
         bundle,
         encoder,
         workers,
-        workers.limits,
         grounds,
         lambda _root, path: changed.append(path),
         None,

@@ -41,6 +41,7 @@ class Decoders:
         self.evidence_failures: list[BaseException] = []
         self.sought: list[Align] = []
         self.comparing = 2
+        self.limits = Limits()
 
     def inspect(self, task: Inspect) -> Future[Inspection]:
         future: Future[Inspection] = Future()
@@ -149,7 +150,7 @@ def bench(tmp_path: Path, trained: tuple[Bundle, Encoder], monkeypatch: pytest.M
         looked_again.append((name, 0 if file is None else file.identity.mtime_ns))
         other.close()
 
-    made = Pipeline(path, *trained, decoders, Limits(), grounds, look_again, None, threading.Event())  # type: ignore[arg-type]
+    made = Pipeline(path, *trained, decoders, grounds, look_again, None, threading.Event())  # type: ignore[arg-type]
     bench = Bench(share, catalog, root, grounds, decoders, made, looked_again)
     yield bench
     bench.pipeline.stop()
@@ -385,7 +386,6 @@ def test_what_was_away_is_remembered_over_a_restart(
         bench.catalog.path,
         *trained,
         bench.decoders,
-        Limits(),
         bench.grounds,
         lambda *_: None,
         None,

@@ -11,7 +11,6 @@ import pytest
 from twinwatch import survey
 from twinwatch.bundle import Bundle
 from twinwatch.catalog import Catalog
-from twinwatch.config import Limits
 from twinwatch.encoder import Encoder
 from twinwatch.errors import StorageError, TwinwatchError
 from twinwatch.workers import Workers
@@ -21,7 +20,6 @@ class Waiting:
     """A pipeline that tries the same files again and again, and workers that do nothing."""
 
     judged = 0
-    limits = Limits()
 
     def __init__(self, *_: Any) -> None:
         pass
