@@ -10,7 +10,7 @@ from twinwatch.brake import Brake
 from twinwatch.phrases import show_path
 from twinwatch.quarantine import Quarantine
 from twinwatch.reader import WANTS, Identity, folder_of, look_beneath
-from twinwatch.workers import Place
+from twinwatch.tasks import Place
 
 
 @dataclass(frozen=True, slots=True)

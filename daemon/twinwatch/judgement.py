@@ -31,15 +31,8 @@ from twinwatch.policy import Action, Finding, RootRules, Verdict, judge
 from twinwatch.quarantine import BusyError, ChangedError, QuarantineFaultError
 from twinwatch.reader import WANTS, Identity, look
 from twinwatch.removal import case_of, move
-from twinwatch.workers import (
-    Changing,
-    Inspection,
-    Place,
-    RootAway,
-    Vanished,
-    WorkerLost,
-    Workers,
-)
+from twinwatch.tasks import Changing, Inspection, Place, RootAway, Vanished
+from twinwatch.workers import WorkerLost, Workers
 
 _MOST_ABSENT = 10_000  # a file that was deleted stays among them until so many others were
 _ABSENT_AT_ONCE = 256

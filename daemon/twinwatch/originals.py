@@ -26,18 +26,8 @@ from twinwatch.index import Index
 from twinwatch.phrases import show_path
 from twinwatch.policy import Kind
 from twinwatch.reader import Identity
-from twinwatch.workers import (
-    Align,
-    Changing,
-    Nominee,
-    OutOfTime,
-    Place,
-    RootAway,
-    Search,
-    Vanished,
-    WorkerLost,
-    Workers,
-)
+from twinwatch.tasks import Align, Changing, Nominee, OutOfTime, Place, RootAway, Search, Vanished
+from twinwatch.workers import WorkerLost, Workers
 
 if TYPE_CHECKING:
     from twinwatch.verify import Evidence

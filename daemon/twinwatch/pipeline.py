@@ -29,7 +29,8 @@ from twinwatch.index import Index, recluster
 from twinwatch.judgement import Arrival, Judge
 from twinwatch.line import Line
 from twinwatch.phrases import show_path
-from twinwatch.workers import Inspect, Inspection, RootAway, WorkerKilled, Workers
+from twinwatch.tasks import Inspect, Inspection, RootAway
+from twinwatch.workers import WorkerKilled, Workers
 
 BATCH = 64
 BATCH_WAIT_S = 0.02

@@ -5,14 +5,12 @@ outlasts its time is replaced; the task is tried once more alone in a fresh one.
 task's fault; one that was killed, or never came up, says nothing about the task.
 
 What a process answers is read as data, not obeyed: one that was taken over by a picture has no say in the daemon.
-The processes import this module, so what only some of them need, or only the daemon, is imported late.
 """
 
 from __future__ import annotations
 
 import builtins
 import contextlib
-import errno
 import io
 import multiprocessing
 import os
@@ -21,35 +19,25 @@ import signal
 import socket
 import struct
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 
-from twinwatch import heap
-from twinwatch.decode import Picture, decode_exact, decode_fit
-from twinwatch.errors import UnreadableError, WorkersError
-from twinwatch.reader import Identity, open_beneath, open_root, read_whole
-from twinwatch.rights import drop_rights, limit_cpu
+import structlog
 
-if TYPE_CHECKING:
-    from twinwatch.config import Limits
-    from twinwatch.evidence.gallery import Gallery
-    from twinwatch.evidence.view import View
-    from twinwatch.verify import Evidence
+from twinwatch.config import Limits
+from twinwatch.errors import WorkersError
+from twinwatch.tasks import UP, Align, Inspect, Inspection, Search, serve
 
 _KILLED_BY_OTHERS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # the first also for want of memory
-_UP = "up"
 _MOST_ANSWERED = 1 << 24  # bytes; a picture for the encoder has some 12,000
 _ANSWERING_S = 10  # that an answer may be cut short for, once it has begun
 _ANSWERS = {
-    "twinwatch.workers": ("Inspection", "Search", "Proof", "Vanished", "RootAway", "Changing", "OutOfTime"),
+    "twinwatch.tasks": ("Inspection", "Search", "Proof", "Vanished", "RootAway", "Changing", "OutOfTime"),
     "twinwatch.reader": ("Identity",),
     "twinwatch.decode": ("Picture",),
     "twinwatch.verify": ("Evidence",),
@@ -66,38 +54,8 @@ _START_S = 30.0  # a process that is not up by then will not be
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 16.0  # before a process is started again after one that did not come up
 _MOST_FAILED_STARTS = 8
 _MOST_COMPARING = 4  # processes for evidence, of 130 to 220 MB each; one thread judges what they find
-_OLDER_ONES = 3  # that are compared once an original is found: an unknown copy of the oldest may lie nearer
 
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A file beneath a root. `folder` is the (device, inode) that the root must still be."""
-
-    root: Path
-    folder: tuple[int, int]
-    path: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Inspection:
-    """What a worker found at a place. `picture` is None for known bytes and for refused ones (`reason`)."""
-
-    identity: Identity
-    sha256: str
-    picture: Picture | None
-    reason: str | None
-
-
-class Vanished(Exception):  # noqa: N818  an outcome, not an error
-    """There is no regular file at the place any more."""
-
-
-class RootAway(Exception):  # noqa: N818
-    """The root is not the folder that it was: unmounted, mounted over, or replaced."""
-
-
-class Changing(Exception):  # noqa: N818
-    """The file changed while it was read, or is not what it was."""
+_log = structlog.get_logger("twinwatch")
 
 
 class WorkerLost(Exception):  # noqa: N818
@@ -106,141 +64,6 @@ class WorkerLost(Exception):  # noqa: N818
 
 class WorkerKilled(OSError):  # noqa: N818
     """Two processes in a row were lost on one task, the second through no fault of it: try again later."""
-
-
-class OutOfTime(Exception):  # noqa: N818
-    """Not all nominees could be looked at in the time there is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Inspect:
-    """Task: read, hash, and decode to `size` (width, height) unless the hash is one of `known`."""
-
-    place: Place
-    known: frozenset[str]
-    size: tuple[int, int]
-    max_bytes: int
-    max_megapixels: float
-
-    def run(self) -> Inspection:
-        file_fd = _open(self.place)
-        try:
-            before = Identity.of(os.fstat(file_fd))
-            if before.size_bytes > self.max_bytes:
-                raise UnreadableError(f"larger than limits.max_file_mb: {before.size_bytes / 1e6:.0f} MB")
-            data, sha256 = read_whole(file_fd, self.max_bytes)
-            if not before.same_bytes_as(Identity.of(os.fstat(file_fd))):
-                raise Changing
-        finally:
-            os.close(file_fd)
-        if sha256 in self.known:
-            return Inspection(before, sha256, None, None)
-        try:
-            picture = decode_exact(data, self.size, self.max_megapixels)
-        except UnreadableError as error:
-            return Inspection(before, sha256, None, str(error))
-        return Inspection(before, sha256, picture, None)
-
-
-@dataclass(frozen=True, slots=True)
-class Nominee:
-    """An original that a copy may be of, and the bytes that it must still hold."""
-
-    place: Place
-    sha256: str
-    since_ns: int = 0  # the older of two originals is the one to name
-
-
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """The nominee, by number, whose pixels line up with the copy's well enough."""
-
-    number: int
-    evidence: Evidence
-
-
-@dataclass(frozen=True, slots=True)
-class Search:
-    """What came of looking for evidence: a proof or none, and the nominees, by number, that were not in place."""
-
-    proof: Proof | None
-    missing: frozenset[int]
-
-
-@dataclass(frozen=True, slots=True)
-class Align:
-    """Task: find a nominee with evidence of at least `level`, in the order given.
-
-    Once one is found, only a few older ones are compared. None is begun once `budget_s` are over.
-    """
-
-    copy: Nominee
-    originals: tuple[Nominee, ...]
-    level: float
-    max_bytes: int
-    max_megapixels: float
-    budget_s: float
-
-    def run(self) -> Search:
-        until_s = time.monotonic() + self.budget_s
-        copy = self._load(self.copy)
-        missing: set[int] = set()
-        try:
-            return Search(self._find(copy, until_s, missing), frozenset(missing))
-        finally:
-            copy.rest()
-
-    def _find(self, copy: View, until_s: float, missing: set[int]) -> Proof | None:
-        found = self._first(range(len(self.originals)), copy, until_s, missing)
-        if found is None:
-            return None
-        since_ns = self.originals[found.number].since_ns
-        further = range(found.number + 1, len(self.originals))
-        older = [number for number in further if self.originals[number].since_ns < since_ns][:_OLDER_ONES]
-        try:
-            return self._first(older, copy, until_s, missing) or found
-        except OutOfTime:
-            return found
-
-    def _first(self, numbers: Sequence[int], copy: View, until_s: float, missing: set[int]) -> Proof | None:
-        from twinwatch.verify import compare
-
-        for number in numbers:
-            if number and time.monotonic() > until_s:
-                raise OutOfTime(f"only {number} of {len(self.originals)} pictures near it were compared in time")
-            try:
-                original = self._load(self.originals[number])
-            except (Vanished, Changing, UnreadableError):
-                missing.add(number)  # it is no living original any more, so it is none to this copy
-                continue
-            evidence = compare(original, copy)
-            if original is not copy:
-                original.rest()
-            if evidence.score >= self.level:
-                return Proof(number, evidence)
-        return None
-
-    def _load(self, nominee: Nominee) -> View:
-        from twinwatch.verify import EVIDENCE_SIDE
-
-        file_fd = _open(nominee.place)
-        try:
-            data, sha256 = read_whole(file_fd, self.max_bytes)
-        except UnreadableError:
-            raise Changing from None
-        finally:
-            os.close(file_fd)
-        if sha256 != nominee.sha256:
-            raise Changing
-        return _gallery().view(sha256, lambda: decode_fit(data, EVIDENCE_SIDE, self.max_megapixels).pixels)
-
-
-@cache
-def _gallery() -> Gallery:
-    """That of this process."""
-    from twinwatch.evidence.gallery import Gallery
-
-    return Gallery()
 
 
 Result = TypeVar("Result", Inspection, Search)
@@ -366,14 +189,14 @@ class Workers:
             self._drop(process)
             raise InterruptedError("the daemon is stopping")
         try:
-            up = connection.poll(_START_S) and _read(connection) == _UP
+            up = connection.poll(_START_S) and _read(connection) == UP
         except (EOFError, OSError, pickle.UnpicklingError):
             up = False
         if not up:
             process.join(1)
             self._drop(process)
             self._failed_starts += 1
-            _tell_of_no_start(process.exitcode)
+            _log.warning("a decoder process did not start", exit_code=process.exitcode)
             raise WorkerKilled(f"no decoder process started (exit code {process.exitcode})")
         self._failed_starts = 0
         return process, connection
@@ -385,7 +208,7 @@ class Workers:
         ours, theirs = self._context.Pipe()
         compares = getattr(self._slot, "compares", False)
         process = self._context.Process(
-            target=_serve,
+            target=serve,
             args=(theirs, self.limits.decode_memory_mb, self.limits.decode_seconds, os.getpid(), compares),
             daemon=True,
         )
@@ -433,57 +256,3 @@ def _read(connection: Connection) -> Any:
         raise
     except Exception as error:  # noqa: BLE001  bytes that are no pickle raise nearly anything
         raise pickle.UnpicklingError(str(error)) from None
-
-
-def _open(place: Place) -> int:
-    try:
-        root_fd = open_root(place.root)
-    except OSError as error:
-        raise RootAway(str(error)) from None
-    try:
-        status = os.fstat(root_fd)
-        if (status.st_dev, status.st_ino) != place.folder:
-            raise RootAway(f"{place.root} is another folder than before")
-        return open_beneath(root_fd, place.path)
-    except PermissionError as error:
-        raise UnreadableError(f"{error.strerror}: the daemon's user may not read it") from None
-    except (FileNotFoundError, NotADirectoryError, UnreadableError) as error:
-        raise Vanished(str(error)) from None
-    except OSError as error:
-        if error.errno == errno.ELOOP:  # the name, or a folder on the way, became a link
-            raise Vanished(str(error)) from None
-        raise
-    finally:
-        os.close(root_fd)
-
-
-def _tell_of_no_start(exit_code: int | None) -> None:
-    import structlog
-
-    structlog.get_logger("twinwatch").warning("a decoder process did not start", exit_code=exit_code)
-
-
-def _serve(connection: Connection, memory_mb: int, task_s: int, parent_pid: int, compares: bool) -> None:
-    """The process: answers tasks until the pipe closes. One that compares loads what it needs before its limits."""
-    if compares:
-        import cv2
-
-        import twinwatch.verify  # noqa: F401
-
-        cv2.setNumThreads(1)
-        heap.keep()
-    drop_rights(memory_mb, parent_pid)
-    connection.send(_UP)
-    while True:
-        try:
-            task = connection.recv()
-        except EOFError:
-            return
-        limit_cpu(task_s)
-        try:
-            answer = task()
-        except (Vanished, RootAway, Changing, OutOfTime, UnreadableError, OSError) as error:
-            answer = error
-        except MemoryError:
-            answer = UnreadableError("needs more memory than limits.decode_memory_mb")
-        connection.send(answer)

@@ -29,7 +29,8 @@ from twinwatch.originals import Originals
 from twinwatch.pipeline import Pipeline
 from twinwatch.quarantine import MoveOrder, Quarantine, QuarantineFaultError
 from twinwatch.reader import Identity, folder_of
-from twinwatch.workers import Align, Changing, Inspect, Inspection, OutOfTime, Search, Vanished, WorkerKilled
+from twinwatch.tasks import Align, Changing, Inspect, Inspection, OutOfTime, Search, Vanished
+from twinwatch.workers import WorkerKilled
 
 
 class Decoders:

@@ -25,20 +25,8 @@ from twinwatch.config import Limits
 from twinwatch.decode import decode_exact
 from twinwatch.errors import UnreadableError, WorkersError
 from twinwatch.reader import Identity, folder_of
-from twinwatch.workers import (
-    Align,
-    Changing,
-    Inspect,
-    Nominee,
-    OutOfTime,
-    Place,
-    Proof,
-    RootAway,
-    Vanished,
-    WorkerKilled,
-    WorkerLost,
-    Workers,
-)
+from twinwatch.tasks import Align, Changing, Inspect, Nominee, OutOfTime, Place, Proof, RootAway, Vanished
+from twinwatch.workers import WorkerKilled, WorkerLost, Workers
 
 MEMORY_MB, PATIENCE_S = 2048, 2
 SIZE = (32, 24)
@@ -189,14 +177,14 @@ def test_a_file_that_changes_while_it_is_read_is_changing(share: Path, monkeypat
 
 
 def test_a_file_that_may_not_be_read_is_unreadable(share: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from twinwatch import workers
+    from twinwatch import tasks
 
     (share / "a.jpg").write_bytes(b"x")
 
     def refuse(*_: object) -> int:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(workers, "open_beneath", refuse)
+    monkeypatch.setattr(tasks, "open_beneath", refuse)
     with pytest.raises(UnreadableError, match="Permission denied: the daemon's user may not read it"):
         inspect(share, "a.jpg").run()
 
@@ -370,7 +358,7 @@ def test_workers_that_do_not_start_are_tried_at_longer_and_longer_intervals(
     workers = Workers(Limits(workers=1, decode_seconds=60, decode_memory_mb=MEMORY_MB))
     try:
         with monkeypatch.context() as broken:
-            broken.setattr(module, "_serve", os.abort)  # it takes no arguments
+            broken.setattr(module, "serve", os.abort)  # it takes no arguments
             started_s = time.monotonic()
             for _ in range(2):
                 workers.require_startable()
