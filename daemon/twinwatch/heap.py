@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import ctypes
 
-_MMAP_THRESHOLD, _TRIM_THRESHOLD = (-3, 32 << 20), (-1, 64 << 20)  # mallopt(3): its numbers, and bytes
+# mallopt(3): its numbers, and bytes; one arena, as each takes 64 MB of the addresses that a process may have.
+_MMAP_THRESHOLD, _TRIM_THRESHOLD, _ARENA_MAX = (-3, 32 << 20), (-1, 64 << 20), (-8, 1)
 
 
 def keep() -> None:
     """Let it be kept: to be given fresh pages for a picture takes longer than to compute with them."""
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):
-        for parameter in (_MMAP_THRESHOLD, _TRIM_THRESHOLD):
+        for parameter in (_MMAP_THRESHOLD, _TRIM_THRESHOLD, _ARENA_MAX):
             library.mallopt(*parameter)
 
 

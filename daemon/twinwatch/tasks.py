@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ from twinwatch.rights import drop_rights, limit_cpu
 
 if TYPE_CHECKING:
     from twinwatch.evidence.gallery import Gallery
-    from twinwatch.evidence.view import View
+    from twinwatch.evidence.view import Pixels, View
     from twinwatch.verify import Evidence
 
 UP = "up"
@@ -76,7 +76,8 @@ class Inspect:
     max_bytes: int
     max_megapixels: float
 
-    def run(self) -> Inspection:
+    def run(self, spare: bool = False) -> Inspection:
+        """`spare` says that a core has nothing to do: the picture is decoded for evidence too, beside."""
         file_fd = _open(self.place)
         try:
             before = Identity.of(os.fstat(file_fd))
@@ -89,11 +90,22 @@ class Inspect:
             os.close(file_fd)
         if sha256 in self.known:
             return Inspection(before, sha256, None, None)
+        if spare:
+            _gallery().begin(sha256, partial(_for_evidence, data, self.max_megapixels))
         try:
-            picture = decode_exact(data, self.size, self.max_megapixels)
+            picture = self._decode(data, spare)
         except UnreadableError as error:
             return Inspection(before, sha256, None, str(error))
         return Inspection(before, sha256, picture, None)
+
+    def _decode(self, data: bytes, spare: bool) -> Picture:
+        try:
+            return decode_exact(data, self.size, self.max_megapixels)
+        except UnreadableError:
+            if not spare:
+                raise
+        _gallery().wait()  # what is decoded beside may have had the memory that was wanting
+        return decode_exact(data, self.size, self.max_megapixels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,17 +147,19 @@ class Align:
     max_megapixels: float
     budget_s: float
 
-    def run(self) -> Search:
+    def run(self, spare: bool = False) -> Search:
+        """`spare` says that a core has nothing to do: the nearest nominee is decoded beside."""
         until_s = time.monotonic() + self.budget_s
-        copy = self._load(self.copy)
+        decode = partial(_for_evidence, self._read(self.copy), self.max_megapixels)
+        copy = _gallery().view(self.copy.sha256, decode)
         missing: set[int] = set()
         try:
-            return Search(self._find(copy, until_s, missing), frozenset(missing))
+            return Search(self._find(copy, until_s, missing, spare), frozenset(missing))
         finally:
             copy.rest()
 
-    def _find(self, copy: View, until_s: float, missing: set[int]) -> Proof | None:
-        found = self._first(range(len(self.originals)), copy, until_s, missing)
+    def _find(self, copy: View, until_s: float, missing: set[int], spare: bool) -> Proof | None:
+        found = self._first(range(len(self.originals)), copy, until_s, missing, spare)
         if found is None:
             return None
         since_ns = self.originals[found.number].since_ns
@@ -156,27 +170,44 @@ class Align:
         except OutOfTime:
             return found
 
-    def _first(self, numbers: Sequence[int], copy: View, until_s: float, missing: set[int]) -> Proof | None:
-        from twinwatch.verify import compare
-
+    def _first(
+        self, numbers: Sequence[int], copy: View, until_s: float, missing: set[int], spare: bool = False
+    ) -> Proof | None:
         for number in numbers:
             if number and time.monotonic() > until_s:
                 raise OutOfTime(f"only {number} of {len(self.originals)} pictures near it were compared in time")
             try:
-                original = self._load(self.originals[number])
+                evidence = self._compared(self.originals[number], copy, beside=spare and not number)
             except (Vanished, Changing, UnreadableError):
                 missing.add(number)  # it is no living original any more, so it is none to this copy
                 continue
-            evidence = compare(original, copy)
-            if original is not copy:
-                original.rest()
             if evidence.score >= self.level:
                 return Proof(number, evidence)
         return None
 
-    def _load(self, nominee: Nominee) -> View:
-        from twinwatch.verify import EVIDENCE_SIDE
+    def _compared(self, nominee: Nominee, copy: View, beside: bool) -> Evidence:
+        """Raises what `_read` raises; a nominee that what is known of its bytes tells for a stranger is not read."""
+        from twinwatch.verify import compare
 
+        decode = partial(self._decode, nominee)
+        if beside:
+            _gallery().begin(nominee.sha256, decode)
+        original = _gallery().view(nominee.sha256, decode)
+        try:
+            evidence = compare(original, copy)
+            read = original.decoded
+        finally:
+            if original is not copy:
+                original.rest()
+        if evidence.score >= self.level and (not read or original is copy):
+            self._read(nominee)
+        return evidence
+
+    def _decode(self, nominee: Nominee) -> Pixels:
+        return _for_evidence(self._read(nominee), self.max_megapixels)
+
+    def _read(self, nominee: Nominee) -> bytes:
+        """Return its bytes. Raises Vanished, RootAway or UnreadableError, and Changing where they are others."""
         file_fd = _open(nominee.place)
         try:
             data, sha256 = read_whole(file_fd, self.max_bytes)
@@ -186,7 +217,7 @@ class Align:
             os.close(file_fd)
         if sha256 != nominee.sha256:
             raise Changing
-        return _gallery().view(sha256, lambda: decode_fit(data, EVIDENCE_SIDE, self.max_megapixels).pixels)
+        return data
 
 
 def serve(connection: Connection, memory_mb: int, task_s: int, parent_pid: int, compares: bool) -> None:
@@ -235,6 +266,12 @@ def _open(place: Place) -> int:
         raise
     finally:
         os.close(root_fd)
+
+
+def _for_evidence(data: bytes, max_megapixels: float) -> Pixels:
+    from twinwatch.verify import EVIDENCE_SIDE
+
+    return decode_fit(data, EVIDENCE_SIDE, max_megapixels).pixels
 
 
 @cache

@@ -1,8 +1,8 @@
 """Decoder processes that may crash, hang or swell without hurting the daemon.
 
-Each slot of the pool is a thread that owns one spawned process and hands it a task at a time. A process that dies or
-outlasts its time is replaced; the task is tried once more alone in a fresh one. What that dies of by itself is the
-task's fault; one that was killed, or never came up, says nothing about the task.
+Each slot is a thread that hands a task at a time to a spawned process. A process that dies or outlasts its time is
+replaced; the task is tried once more alone in a fresh one. What that dies of by itself is the task's fault; one that
+was killed, or never came up, says nothing about the task.
 
 What a process answers is read as data, not obeyed: one that was taken over by a picture has no say in the daemon.
 """
@@ -21,6 +21,7 @@ import struct
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
@@ -67,6 +68,16 @@ class WorkerKilled(OSError):  # noqa: N818
 
 
 Result = TypeVar("Result", Inspection, Search)
+_Worker = tuple[BaseProcess, Connection]
+
+
+@dataclass(frozen=True, slots=True)
+class _Slots:
+    """Threads, and the processes of one kind that have nothing to do, the latest at work last."""
+
+    threads: ThreadPoolExecutor
+    compares: bool
+    idle: list[_Worker] = field(default_factory=list)
 
 
 class Workers:
@@ -78,15 +89,13 @@ class Workers:
 
     def __init__(self, limits: Limits, eager: bool = False) -> None:
         self.limits = limits
-        self._slot = threading.local()
         self._processes: set[BaseProcess] = set()
         self._context = multiprocessing.get_context("spawn")
-        self._threads = ThreadPoolExecutor(limits.worker_count, thread_name_prefix="worker-slot")
+        self._decoders = _Slots(ThreadPoolExecutor(limits.worker_count, "worker-slot"), compares=False)
         # Evidence has slots of its own: the committing thread waits for it while the others decode ahead.
         self.comparing = min(limits.worker_count, _MOST_COMPARING)
-        self._evidence = ThreadPoolExecutor(
-            self.comparing, "evidence-slot", partial(setattr, self._slot, "compares", True)
-        )
+        self._comparers = _Slots(ThreadPoolExecutor(self.comparing, "evidence-slot"), compares=True)
+        self._unfinished: set[Future[Any]] = set()
         # As many processes as cores: threads of BLAS beside them would spin while they wait for one.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         self._closing = threading.Event()
@@ -94,7 +103,7 @@ class Workers:
         self.lost = 0
         self._eager = eager
         if eager:
-            self._begin(self._threads, self.comparing)
+            self._begin(self._decoders, self.comparing)
 
     def __enter__(self) -> Self:
         return self
@@ -103,18 +112,23 @@ class Workers:
         self.close()
 
     def inspect(self, task: Inspect) -> Future[Inspection]:
-        """Run in some process; the future raises what that of `align` raises, but OutOfTime."""
-        return self._submit(self._threads, task.run)
+        """Run in some process; the future raises what that of `align` raises, but OutOfTime.
+
+        It is one that compares where there is nothing else to do: that has the picture at hand if evidence is sought.
+        """
+        if self._comparers.idle and self._has_core_to_spare():
+            return self._submit(self._comparers, partial(task.run, spare=True))
+        return self._submit(self._decoders, task.run)
 
     def align(self, task: Align) -> Future[Search]:
         """Run in one of `comparing` processes, for no longer than two files may take to decode.
 
         The future raises Vanished, RootAway, Changing, OutOfTime, WorkerLost, UnreadableError or OSError.
         """
-        search = self._submit(self._evidence, task.run)
+        search = self._submit(self._comparers, partial(task.run, spare=self._has_core_to_spare()))
         if self._eager:
             self._eager = False
-            self._begin(self._evidence, self.comparing - 1)
+            self._begin(self._comparers, self.comparing - 1)
         return search
 
     def require_startable(self) -> None:
@@ -128,65 +142,74 @@ class Workers:
     def close(self) -> None:
         """End every process, also those at work; what they did is not lost, it is done again later."""
         self._closing.set()
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        self._evidence.shutdown(wait=False, cancel_futures=True)
+        for slots in (self._decoders, self._comparers):
+            slots.threads.shutdown(wait=False, cancel_futures=True)
         for process in list(self._processes):
             process.kill()
             process.join()
-        self._threads.shutdown()
-        self._evidence.shutdown()
+        for slots in (self._decoders, self._comparers):
+            slots.threads.shutdown()
 
-    def _begin(self, slots: ThreadPoolExecutor, count: int) -> None:
-        """Let so many more slots start their processes; one that cannot is met again with a task."""
+    def _has_core_to_spare(self) -> bool:
+        return self.comparing > 1 and not self._unfinished
+
+    def _begin(self, slots: _Slots, count: int) -> None:
+        """Let so many more processes start; one that cannot is met again with a task."""
         with contextlib.suppress(RuntimeError):  # it is closed
             for _ in range(count):
-                slots.submit(self._process)
+                slots.threads.submit(lambda: slots.idle.append(self._start(slots)))
 
-    def _submit(self, slots: ThreadPoolExecutor, run: Callable[[], Result]) -> Future[Result]:
+    def _submit(self, slots: _Slots, run: Callable[[], Result]) -> Future[Result]:
         try:
-            return slots.submit(self._call, run)
+            future = slots.threads.submit(self._call, slots, run)
         except RuntimeError:  # it is closed
             raise InterruptedError("the daemon is stopping") from None
+        self._unfinished.add(future)
+        future.add_done_callback(self._unfinished.discard)
+        return future
 
-    def _call(self, run: Callable[[], Result]) -> Result:
+    def _call(self, slots: _Slots, run: Callable[[], Result]) -> Result:
         try:
-            return self._once(run)
+            return self._once(slots, run)
         except (WorkerLost, WorkerKilled):
             if self._closing.is_set():
                 raise InterruptedError("the daemon is stopping") from None
-            return self._once(run)
+            return self._once(slots, run)
 
-    def _once(self, run: Callable[[], Result]) -> Result:
-        process, connection = self._process()
+    def _once(self, slots: _Slots, run: Callable[[], Result]) -> Result:
+        try:
+            worker = slots.idle.pop()
+        except IndexError:
+            worker = self._start(slots)
+        _, connection = worker
         patience_s = self.limits.decode_seconds
         try:
             connection.send(run)
             in_time = connection.poll(patience_s)
             answer: Any = _read(connection) if in_time else None
         except (EOFError, OSError):
-            raise self._lost(process) from None
+            raise self._lost(worker) from None
         except pickle.UnpicklingError as error:
-            self._drop(process)
+            self._drop(worker)
             raise WorkerLost(f"made the decoder answer what it should not: {error}") from None
         if not in_time:
-            self._drop(process)
+            self._drop(worker)
             raise WorkerLost(f"took longer than {patience_s} s (limits.decode_seconds)")
+        slots.idle.append(worker)
         if isinstance(answer, BaseException):
             raise answer
         result: Result = answer
         return result
 
-    def _process(self) -> tuple[BaseProcess, Connection]:
-        current: tuple[BaseProcess, Connection] | None = getattr(self._slot, "process", None)
-        if current is not None:
-            return current
+    def _start(self, slots: _Slots) -> _Worker:
+        """Return one more process, once it is up. Raises WorkerKilled or InterruptedError."""
         failed = self._failed_starts
         pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (failed - 1)) if failed else 0.0
         if self._closing.wait(pause_s):
             raise InterruptedError("the daemon is stopping")
-        process, connection = self._start()
+        process, connection = worker = self._spawn(slots.compares)
         if self._closing.is_set():  # `close` may not have seen this process
-            self._drop(process)
+            self._drop(worker)
             raise InterruptedError("the daemon is stopping")
         try:
             up = connection.poll(_START_S) and _read(connection) == UP
@@ -194,19 +217,18 @@ class Workers:
             up = False
         if not up:
             process.join(1)
-            self._drop(process)
+            self._drop(worker)
             self._failed_starts += 1
             _log.warning("a decoder process did not start", exit_code=process.exitcode)
             raise WorkerKilled(f"no decoder process started (exit code {process.exitcode})")
         self._failed_starts = 0
-        return process, connection
+        return worker
 
-    def _start(self) -> tuple[BaseProcess, Connection]:
+    def _spawn(self, compares: bool) -> _Worker:
         # From this thread the process has it that an interrupt from the terminal, which is for all, leaves it alone.
         resource_tracker.ensure_running()  # the first process would start it, and that lifts the mask
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGHUP))
         ours, theirs = self._context.Pipe()
-        compares = getattr(self._slot, "compares", False)
         process = self._context.Process(
             target=serve,
             args=(theirs, self.limits.decode_memory_mb, self.limits.decode_seconds, os.getpid(), compares),
@@ -217,24 +239,24 @@ class Workers:
         with socket.socket(fileno=os.dup(ours.fileno())) as end:  # one that stops in the middle of an answer
             end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _ANSWERING_S, 0))
         self._processes.add(process)
-        self._slot.process = process, ours
         return process, ours
 
-    def _lost(self, process: BaseProcess) -> WorkerLost | WorkerKilled:
+    def _lost(self, worker: _Worker) -> WorkerLost | WorkerKilled:
         """Clear away a process that died at work; return whose doing that was."""
+        process, _ = worker
         process.join(1)
         code = process.exitcode
-        self._drop(process)
+        self._drop(worker)
         if code is None or -code in _KILLED_BY_OTHERS:
             return WorkerKilled(f"the decoder was killed (exit code {code})")
         return WorkerLost(f"crashed the decoder (exit code {code})")
 
-    def _drop(self, process: BaseProcess) -> None:
+    def _drop(self, worker: _Worker) -> None:
+        process, connection = worker
         process.kill()
         process.join()
         self._processes.discard(process)
-        self._slot.process[1].close()
-        self._slot.process = None
+        connection.close()
         self.lost += 1
 
 

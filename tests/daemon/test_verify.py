@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from twinwatch.errors import UnreadableError
 from twinwatch.evidence.gallery import Gallery
 from twinwatch.evidence.view import View
 from twinwatch.verify import compare
@@ -475,3 +477,23 @@ def test_a_picture_compared_before_is_decoded_again_only_where_need_be() -> None
         decoded.clear()
         gallery.view(str(seed), partial(decode, seed))
         assert decoded == [seed]
+
+
+def test_a_picture_begun_beside_is_decoded_once_or_alone_where_that_failed() -> None:
+    decoded: list[str] = []
+
+    def decode(name: str, fails: bool = False) -> Pixels:
+        time.sleep(0.05)
+        decoded.append(name)
+        if fails:
+            raise UnreadableError("no memory")
+        return photo(1)
+
+    gallery = Gallery()
+    gallery.begin("1", partial(decode, "beside"))
+    assert np.array_equal(gallery.view("1", partial(decode, "again")).pixels, photo(1))
+    gallery.begin("2", partial(decode, "in vain", fails=True))
+    assert np.array_equal(gallery.view("2", partial(decode, "alone")).pixels, photo(1))
+    gallery.begin("3", partial(decode, "not asked for"))
+    gallery.view("4", partial(decode, "another"))
+    assert decoded == ["beside", "in vain", "alone", "not asked for", "another"]

@@ -197,6 +197,12 @@ def nominee(share: Path, name: str, data: bytes) -> Nominee:
     return Nominee(place(share, name), sha256(data))
 
 
+def recompressed(data: bytes) -> bytes:
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(data)).save(buffer, "JPEG", quality=80)
+    return buffer.getvalue()
+
+
 def test_the_first_original_with_evidence_is_named(pool: Workers, share: Path) -> None:
     smaller = io.BytesIO()
     Image.open(io.BytesIO(picture(1))).resize((240, 180)).save(smaller, "JPEG", quality=80)
@@ -241,6 +247,41 @@ def test_an_original_that_is_not_what_it_was_is_none(pool: Workers, share: Path)
     search = pool.align(Align(copy, (gone, changed, broken, good), 0.6, 10**7, 300, 60)).result()
     assert search.proof is not None
     assert (search.proof.number, search.missing) == (3, {0, 1, 2})
+
+
+def test_what_is_known_of_its_bytes_tells_a_stranger_and_makes_no_original(pool: Workers, share: Path) -> None:
+    """A stranger need not be read again; whose pixels lined up before must still hold them."""
+    small = picture(1, 120, 90)  # all that is known of it fits into what is kept
+    copy, original = nominee(share, "copy.png", small), nominee(share, "a.jpg", recompressed(small))
+    stranger = nominee(share, "b.png", picture(2))
+    task = Align(copy, (stranger, original), 0.6, 10**7, 300, 60)
+    assert pool.align(task).result().proof is not None
+    (share / "b.png").unlink()
+    search = pool.align(task).result()
+    assert (search.proof is not None, search.missing) == (True, frozenset())
+    (share / "a.jpg").write_bytes(picture(2))
+    search = pool.align(task).result()
+    assert (search.proof, search.missing) == (None, {1})
+
+
+def test_a_lone_picture_is_decoded_by_the_process_that_will_compare_it(share: Path) -> None:
+    """And comes to the same, whether its nominees are known there or not."""
+    copy, original = nominee(share, "copy.png", picture(1)), nominee(share, "a.jpg", recompressed(picture(1)))
+    task = Align(copy, (nominee(share, "b.png", picture(2)), original), 0.6, 10**7, 300, 60)
+    with Workers(Limits(workers=2, decode_seconds=60, decode_memory_mb=MEMORY_MB)) as workers:
+        expected = workers.align(task).result()
+        for _ in range(2):
+            found = workers.inspect(inspect(share, "copy.png")).result(60)
+            assert found.picture is not None
+            assert np.array_equal(found.picture.pixels, decode_exact(picture(1), SIZE, 300).pixels)
+            assert workers.align(task).result() == expected
+        (share / "broken.png").write_bytes(picture(1)[:-100])
+        refused = workers.inspect(inspect(share, "broken.png")).result(60)
+        assert (refused.picture, refused.reason) == (None, "damaged or not supported: image file is truncated")
+        assert len(workers._processes) == 1
+        both = [workers.inspect(inspect(share, "copy.png")) for _ in range(2)]
+        assert [each.result(60).picture is None for each in both] == [False, False]
+        assert len(workers._processes) == 2
 
 
 def test_a_copy_that_is_not_what_it_was_is_told(pool: Workers, share: Path) -> None:

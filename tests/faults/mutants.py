@@ -127,6 +127,7 @@ MUTANTS = (
     mutant("a rewrite with the time put back is no change", "reader", "        _in_64_bits(status.st_ctime_ns),", "        0,", MISSED, f"{SCANNER}a_rewrite_with_the_same_size_and_a_restored_time_is_a_change"),
     mutant("a file that changes while it is read is taken", "tasks", "            if not before.same_bytes_as(Identity.of(os.fstat(file_fd))):", "            if False:", JUDGED, f"{WORKERS}a_file_that_changes_while_it_is_read_is_changing"),
     mutant("pixels of other bytes are evidence", "tasks", "        if sha256 != nominee.sha256:", "        if False:", ACCUSED, f"{WORKERS}an_original_that_is_not_what_it_was_is_none"),
+    mutant("an original that was compared before is not read again", "tasks", "        if evidence.score >= self.level and (not read or original is copy):", "        if False:", ACCUSED, f"{WORKERS}what_is_known_of_its_bytes_tells_a_stranger_and_makes_no_original"),
     mutant("files of another folder are taken for the root's", "tasks", "        if (status.st_dev, status.st_ino) != place.folder:", "        if False:", LOST, f"{WORKERS}a_root_that_is_gone_or_replaced_is_away"),
     # Verdicts
     mutant("what stood there is moved", "policy", "    if finding.standing:", "    if False:", ACCUSED, SPARED),

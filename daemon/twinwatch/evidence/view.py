@@ -58,6 +58,11 @@ class View:
             self._pixels = self._decode()
         return self._pixels
 
+    @property
+    def decoded(self) -> bool:
+        """True if that was done since it woke."""
+        return self._pixels is not None
+
     @cached_property
     def grey(self) -> Pixels:
         """[H, W]."""
