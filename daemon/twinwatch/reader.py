@@ -54,14 +54,11 @@ class Identity:
 
 
 def facts_of(status: os.stat_result) -> Facts:
-    return (
-        status.st_dev,
-        status.st_ino,
-        status.st_size,
-        _in_64_bits(status.st_mtime_ns),
-        _in_64_bits(status.st_ctime_ns),
-        status.st_nlink,
-    )
+    mtime_ns, ctime_ns = status.st_mtime_ns, status.st_ctime_ns
+    # Seconds have 64 bits, so that nanoseconds can outgrow what a database holds: before 1677 and after 2262.
+    if not (-_MOST_NS <= mtime_ns <= _MOST_NS and -_MOST_NS <= ctime_ns <= _MOST_NS):
+        mtime_ns, ctime_ns = (max(-_MOST_NS - 1, min(_MOST_NS, time_ns)) for time_ns in (mtime_ns, ctime_ns))
+    return status.st_dev, status.st_ino, status.st_size, mtime_ns, ctime_ns, status.st_nlink
 
 
 def open_root(root: Path) -> int:
@@ -178,11 +175,6 @@ def read_whole(file_fd: int, max_bytes: int) -> tuple[bytes, str]:
             raise UnreadableError("grew beyond limits.max_file_mb while it was read")
     data = b"".join(chunks)
     return data, hashlib.sha256(data).hexdigest()
-
-
-def _in_64_bits(time_ns: int) -> int:
-    """Seconds have 64 bits, so that nanoseconds can outgrow what a database holds: before 1677 and after 2262."""
-    return time_ns if -_MOST_NS <= time_ns <= _MOST_NS else max(-_MOST_NS - 1, min(_MOST_NS, time_ns))
 
 
 def _require_regular(status: os.stat_result) -> None:

@@ -47,9 +47,14 @@ class Names:
 
     def wants(self, path: bytes) -> bool:
         """True if the file's name is included, and neither its name nor its path is excluded."""
-        text = os.fsdecode(path)
-        name = text.rpartition("/")[2]
-        return self._include is not None and self._include.match(name) is not None and not self._excludes(text, name)
+        folder, _, name = os.fsdecode(path).rpartition("/")
+        return self.wants_in(folder, name)
+
+    def wants_in(self, folder: str, name: str) -> bool:
+        """The same of a file in a folder, both as `os.fsdecode` has them."""
+        if self._include is None or self._include.match(name) is None:
+            return False
+        return self._exclude is None or not self._excludes(f"{folder}/{name}" if folder else name, name)
 
     def wants_folder(self, path: bytes) -> bool:
         text = os.fsdecode(path)
@@ -91,12 +96,16 @@ def _walk(
     for folder, entries in _folders(root_fd, names, watch.recursive, unread):
         known = catalog.facts_in(root.id, folder)
         visited.add(folder)
-        for name, facts in entries:
-            count += 1
+        count += len(entries)
+        if stop():
+            return Pass(count, len(visited), [])
+        if entries == known:
+            continue
+        for name, facts in entries.items():
             if known.pop(name, None) != facts:
                 report(Found(folder + b"/" + name if folder else name, Identity(*facts)))
-            if stop():
-                return Pass(count, len(visited), [])
+                if stop():
+                    return Pass(count, len(visited), [])
         if known:
             there = catalog.files_in(root.id, folder).items()
             missing += [file for name, file in there if name in known and file.identity == Identity(*known[name])]
@@ -114,8 +123,8 @@ def _walk(
 
 def _folders(
     root_fd: int, names: Names, recursive: bool, unread: set[bytes]
-) -> Iterator[tuple[bytes, list[tuple[bytes, Facts]]]]:
-    """Yield each folder with the (name, facts) of its wanted regular files; note in `unread` what would not open."""
+) -> Iterator[tuple[bytes, dict[bytes, Facts]]]:
+    """Yield each folder with the facts, by name, of its wanted regular files; note in `unread` what would not open."""
     pending = [b""]
     while pending:
         folder = pending.pop()
@@ -138,23 +147,24 @@ def _folders(
         yield folder, entries
 
 
-def _entries(folder_fd: int, folder: bytes, names: Names) -> tuple[list[tuple[bytes, Facts]], list[bytes]]:
-    found: list[tuple[bytes, Facts]] = []
+def _entries(folder_fd: int, folder: bytes, names: Names) -> tuple[dict[bytes, Facts], list[bytes]]:
+    found: dict[bytes, Facts] = {}
     below: list[bytes] = []
+    folder_text = os.fsdecode(folder)
     with os.scandir(folder_fd) as listing:
         for entry in listing:
-            name = os.fsencode(entry.name)
-            path = folder + b"/" + name if folder else name
             if entry.is_dir(follow_symlinks=False):
+                name = os.fsencode(entry.name)
+                path = folder + b"/" + name if folder else name
                 if name != PRIVATE_FOLDER and names.wants_folder(path):
                     below.append(path)
-            elif names.wants(path):
+            elif names.wants_in(folder_text, entry.name):
                 try:
                     status = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:
                     continue
                 if stat.S_ISREG(status.st_mode):
-                    found.append((name, facts_of(status)))
+                    found[os.fsencode(entry.name)] = facts_of(status)
     return found, below
 
 

@@ -124,7 +124,7 @@ MUTANTS = (
     mutant("what was opened is not looked at", "reader", "        _require_regular(os.fstat(file_fd))\n", "        pass\n", "nobody is let in", f"{READER}what_takes_the_name_after_the_look_neither_blocks_nor_opens"),
     mutant("paths lead upwards", "reader", '        if name == b"..":', "        if False:", "nobody is let in", f"{READER}a_path_cannot_leave_its_root"),
     mutant("only the beginning is hashed", "reader", "    while chunk := os.pread(file_fd, CHUNK_BYTES, offset):\n        digest", "    if chunk := os.pread(file_fd, CHUNK_BYTES, offset):\n        digest", JUDGED, f"{READER}a_file_is_read_and_hashed_whole"),
-    mutant("a rewrite with the time put back is no change", "reader", "        _in_64_bits(status.st_ctime_ns),", "        0,", MISSED, f"{SCANNER}a_rewrite_with_the_same_size_and_a_restored_time_is_a_change"),
+    mutant("a rewrite with the time put back is no change", "reader", "mtime_ns, ctime_ns, status.st_nlink", "mtime_ns, 0, status.st_nlink", MISSED, f"{SCANNER}a_rewrite_with_the_same_size_and_a_restored_time_is_a_change"),
     mutant("a file that changes while it is read is taken", "tasks", "            if not before.same_bytes_as(Identity.of(os.fstat(file_fd))):", "            if False:", JUDGED, f"{WORKERS}a_file_that_changes_while_it_is_read_is_changing"),
     mutant("pixels of other bytes are evidence", "tasks", "        if sha256 != nominee.sha256:", "        if False:", ACCUSED, f"{WORKERS}an_original_that_is_not_what_it_was_is_none"),
     mutant("an original that was compared before is not read again", "tasks", "        if evidence.score >= self.level and (not read or original is copy):", "        if False:", ACCUSED, f"{WORKERS}what_is_known_of_its_bytes_tells_a_stranger_and_makes_no_original"),
