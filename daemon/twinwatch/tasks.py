@@ -186,7 +186,7 @@ class Align:
         return None
 
     def _compared(self, nominee: Nominee, copy: View, beside: bool) -> Evidence:
-        """Raises what `_read` raises; a nominee that what is known of its bytes tells for a stranger is not read."""
+        """Raises what `_read` raises. A nominee is not read where what is known of its bytes tells a stranger."""
         from twinwatch.verify import compare
 
         decode = partial(self._decode, nominee)
