@@ -139,6 +139,8 @@ def _place(what: str, path: Path, good: str) -> Check:
     """Whether something can be written at a path, which may be missing, as its folders may be."""
     # `exists` would raise where a folder above is closed to this user.
     folder = next(parent for parent in (path, *path.parents) if os.access(parent, os.F_OK))
+    if folder != path and not folder.is_dir():
+        return Check(what, "failed", f"{folder} is not a folder, so nothing can be made in it; choose another place")
     if os.access(folder, os.W_OK, effective_ids=True):
         return Check(what, "ok", good)
     return Check(what, "failed", f"{path} is not writable for the user {user_name()}")

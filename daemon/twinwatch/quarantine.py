@@ -169,7 +169,10 @@ class Quarantine:
                 raise
             if path is None and record.state != "restoring":
                 went = f" to {show_path(record.restored_to)}" if record.restored_to else ""
-                raise QuarantineError(f"{show_path(record.path)} is not in quarantine any more: {record.state}{went}")
+                why = f"{record.state}{went}"
+                if record.state == "quarantined":
+                    why = "somebody took it out by hand, which the daemon will note when it starts next"
+                raise QuarantineError(f"{show_path(record.path)} is not in quarantine any more: {why}")
             path = path or record.restored_to or record.path
             return Restored(self._write(folders, record, "restored", path), path)
 

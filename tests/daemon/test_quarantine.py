@@ -125,8 +125,15 @@ def test_round_trip_keeps_everything(root: Path) -> None:
     with contextlib.suppress(OSError):
         assert os.getxattr(path, "user.note") == b"holiday"
     assert path.read_bytes() == COPY
-    with pytest.raises(QuarantineError, match="not in quarantine any more"):
+    with pytest.raises(QuarantineError, match="not in quarantine any more: restored"):
         Quarantine(root).restore(record.id)
+
+
+def test_what_somebody_took_out_of_quarantine_cannot_be_restored(root: Path) -> None:
+    moved = carry_out(root, order(root))
+    (root / os.fsdecode(moved.quarantined_to)).unlink()
+    with pytest.raises(QuarantineError, match="not in quarantine any more: somebody took it out by hand"):
+        Quarantine(root).restore(moved.record.id)
 
 
 def test_records_are_readable_and_private(root: Path) -> None:

@@ -253,6 +253,17 @@ def test_check_counts_the_folders_of_the_user_only(site: Site) -> None:
     assert "2 folders on" in site.run("check").stdout
 
 
+def test_check_refuses_places_below_a_file(site: Site) -> None:
+    file = site.home / "file"
+    file.touch()
+    site.configure(state_dir=str(file / "state"), duplicates_log=str(file / "duplicates.jsonl"))
+    check = site.run("check")
+    assert check.returncode == 1
+    failed = [line.split(maxsplit=2) for line in check.stdout.splitlines() if line.startswith("failed")]
+    assert [what for _, what, _ in failed] == ["state_dir", "duplicates_log"]
+    assert all("is not a folder" in why for _, _, why in failed)
+
+
 def test_check_goes_on_where_a_folder_is_missing(site: Site) -> None:
     site.configure(watch=[{"path": "/srv/nowhere/at/all"}, {"path": str(site.share)}])
     check = site.run("check")

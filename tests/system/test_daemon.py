@@ -252,7 +252,7 @@ def test_reload_takes_a_good_configuration_and_refuses_a_bad_one(site: Site) -> 
     assert site.process is not None
     site.config.write_text(site.config.read_text() + "colour: blue\n")
     site.process.send_signal(signal.SIGHUP)
-    wait_for(lambda: "reload refused" in site.stderr)
+    wait_for(lambda: "is refused: colour: unknown key" in site.stderr)
     shutil.copy(pictures[0], site.share / "copy0.jpg")
     assert site.entry_of(site.share / "copy0.jpg")["action"] == "quarantined"
     rotated = site.log_path.rename(site.log_path.with_suffix(".1"))

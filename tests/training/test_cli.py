@@ -250,3 +250,10 @@ def test_the_default_preset_learns_from_a_small_folder(finished: Any, tmp_path: 
     assert [(each.domain, each.version) for each in graph.opset_import] == [("", 17)]
     assert {each.data_type for each in graph.graph.initializer if len(each.dims) == 4} == {onnx.TensorProto.INT8}
     assert 0 < bundle.manifest.training["int8_error"] < 0.2
+
+
+def test_a_command_without_what_training_needs_says_how_to_install_it() -> None:
+    code = "import sys; sys.modules['torch'] = None; from twinwatch_training.__main__ import main; main()"
+    refused = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == ("twinwatch-train: torch is not installed; `make training` installs all that it needs\n")

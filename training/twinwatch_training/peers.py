@@ -16,7 +16,7 @@ from twinwatch_training.evaluate import onnx_embedder
 from twinwatch_training.model import Embed
 
 _HASHED_SIDE = 512  # both hashes reduce a picture to 64 pixels a side or fewer
-_INSTALL = "`pip install imagehash pdqhash` adds it, or leave it out of --against"
+_INSTALL = "`.venv/bin/pip install -c constraints.txt -e '.[peers]'` adds it, or leave it out of --against"
 
 
 @dataclass(frozen=True, slots=True)
