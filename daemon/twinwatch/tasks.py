@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 UP = "up"
 """The answer of a process that has started."""
+_MOST_BESIDE = 50.0  # megapixels; larger pictures are decoded one at a time, as two take long, and much memory
 _OLDER_ONES = 3  # that are compared once an original is found: an unknown copy of the oldest may lie nearer
 
 
@@ -91,7 +92,7 @@ class Inspect:
         if sha256 in self.known:
             return Inspection(before, sha256, None, None)
         if spare:
-            _gallery().begin(sha256, partial(_for_evidence, data, self.max_megapixels))
+            _gallery().begin(sha256, partial(_for_evidence, data, min(self.max_megapixels, _MOST_BESIDE)))
         try:
             picture = self._decode(data, spare)
         except UnreadableError as error:
@@ -189,10 +190,10 @@ class Align:
         """Raises what `_read` raises. A nominee is not read where what is known of its bytes tells a stranger."""
         from twinwatch.verify import compare
 
-        decode = partial(self._decode, nominee)
         if beside:
-            _gallery().begin(nominee.sha256, decode)
-        original = _gallery().view(nominee.sha256, decode)
+            megapixels = min(self.max_megapixels, _MOST_BESIDE)
+            _gallery().begin(nominee.sha256, partial(self._decode, nominee, megapixels))
+        original = _gallery().view(nominee.sha256, partial(self._decode, nominee, self.max_megapixels))
         try:
             evidence = compare(original, copy)
             read = original.decoded
@@ -203,8 +204,8 @@ class Align:
             self._read(nominee)
         return evidence
 
-    def _decode(self, nominee: Nominee) -> Pixels:
-        return _for_evidence(self._read(nominee), self.max_megapixels)
+    def _decode(self, nominee: Nominee, max_megapixels: float) -> Pixels:
+        return _for_evidence(self._read(nominee), max_megapixels)
 
     def _read(self, nominee: Nominee) -> bytes:
         """Return its bytes. Raises Vanished, RootAway or UnreadableError, and Changing where they are others."""

@@ -117,15 +117,15 @@ class Workers:
         It is one that compares where there is nothing else to do: that has the picture at hand if evidence is sought.
         """
         if self._comparers.idle and self._has_core_to_spare():
-            return self._submit(self._comparers, partial(task.run, spare=True))
-        return self._submit(self._decoders, task.run)
+            return self._submit(self._comparers, partial(task.run, spare=True), task.run)
+        return self._submit(self._decoders, task.run, task.run)
 
     def align(self, task: Align) -> Future[Search]:
         """Run in one of `comparing` processes, for no longer than two files may take to decode.
 
         The future raises Vanished, RootAway, Changing, OutOfTime, WorkerLost, UnreadableError or OSError.
         """
-        search = self._submit(self._comparers, partial(task.run, spare=self._has_core_to_spare()))
+        search = self._submit(self._comparers, partial(task.run, spare=self._has_core_to_spare()), task.run)
         if self._eager:
             self._eager = False
             self._begin(self._comparers, self.comparing - 1)
@@ -159,28 +159,31 @@ class Workers:
             for _ in range(count):
                 slots.threads.submit(lambda: slots.idle.append(self._start(slots)))
 
-    def _submit(self, slots: _Slots, run: Callable[[], Result]) -> Future[Result]:
+    def _submit(self, slots: _Slots, run: Callable[[], Result], again: Callable[[], Result]) -> Future[Result]:
+        """Run one, or if its process is lost the other."""
         try:
-            future = slots.threads.submit(self._call, slots, run)
+            future = slots.threads.submit(self._call, slots, run, again)
         except RuntimeError:  # it is closed
             raise InterruptedError("the daemon is stopping") from None
         self._unfinished.add(future)
         future.add_done_callback(self._unfinished.discard)
         return future
 
-    def _call(self, slots: _Slots, run: Callable[[], Result]) -> Result:
+    def _call(self, slots: _Slots, run: Callable[[], Result], again: Callable[[], Result]) -> Result:
         try:
-            return self._once(slots, run)
+            return self._once(slots, self._idle(slots) or self._start(slots), run)
         except (WorkerLost, WorkerKilled):
             if self._closing.is_set():
                 raise InterruptedError("the daemon is stopping") from None
-            return self._once(slots, run)
+            return self._once(slots, self._start(slots), again)
 
-    def _once(self, slots: _Slots, run: Callable[[], Result]) -> Result:
+    def _idle(self, slots: _Slots) -> _Worker | None:
         try:
-            worker = slots.idle.pop()
+            return slots.idle.pop()
         except IndexError:
-            worker = self._start(slots)
+            return None
+
+    def _once(self, slots: _Slots, worker: _Worker, run: Callable[[], Result]) -> Result:
         _, connection = worker
         patience_s = self.limits.decode_seconds
         try:

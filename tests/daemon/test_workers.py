@@ -25,7 +25,7 @@ from twinwatch.config import Limits
 from twinwatch.decode import decode_exact
 from twinwatch.errors import UnreadableError, WorkersError
 from twinwatch.reader import Identity, folder_of
-from twinwatch.tasks import Align, Changing, Inspect, Nominee, OutOfTime, Place, Proof, RootAway, Vanished
+from twinwatch.tasks import Align, Changing, Inspect, Nominee, OutOfTime, Place, Proof, RootAway, Search, Vanished
 from twinwatch.workers import WorkerKilled, WorkerLost, Workers
 
 MEMORY_MB, PATIENCE_S = 2048, 2
@@ -284,6 +284,25 @@ def test_a_lone_picture_is_decoded_by_the_process_that_will_compare_it(share: Pa
         assert len(workers._processes) == 2
 
 
+def test_what_was_decoded_for_one_search_is_no_proof_in_another(share: Path) -> None:
+    copy, original = nominee(share, "copy.png", picture(1)), nominee(share, "a.jpg", recompressed(picture(1)))
+    stranger, other = nominee(share, "b.png", picture(2)), nominee(share, "c.png", picture(3))
+
+    def search(copy: Nominee, *originals: Nominee, spare: bool = False) -> Search:
+        return Align(copy, originals, 0.6, 10**7, 300, 60).run(spare)
+
+    assert search(copy, original).proof is not None
+    for _ in range(2):  # the second time it is known to be a stranger, and its pixels are not asked for
+        search(other, original, spare=True)
+    inspect(share, "a.jpg").run(spare=True)
+    (share / "a.jpg").write_bytes(picture(2))
+    assert search(copy, original) == Search(None, frozenset({0}))
+    search(other, stranger, spare=True)
+    assert search(copy, original) == Search(None, frozenset({0}))
+    (share / "a.jpg").write_bytes(recompressed(picture(1)))
+    assert search(copy, original).proof is not None
+
+
 def test_a_copy_that_is_not_what_it_was_is_told(pool: Workers, share: Path) -> None:
     data = picture(1)
     copy, original = nominee(share, "copy.png", data), nominee(share, "original.png", data)
@@ -432,6 +451,18 @@ def test_an_idle_worker_that_died_costs_nothing(pool: Workers, share: Path) -> N
     os.kill(call(pool, "__import__('os').getpid()"), signal.SIGKILL)
     time.sleep(0.1)
     assert pool.inspect(inspect(share, "a.jpg")).result(60).picture is not None
+
+
+def test_idle_workers_that_all_died_cost_a_task_one_more_try() -> None:
+    with Workers(Limits(workers=2, decode_seconds=60, decode_memory_mb=MEMORY_MB)) as workers:
+        busy = SimpleNamespace(run=partial(time.sleep, 0.5))
+        for each in [workers.inspect(busy) for _ in range(2)]:  # type: ignore[arg-type]
+            each.result(60)
+        assert len(workers._processes) == 2
+        for process in list(workers._processes):
+            process.kill()
+            process.join()
+        assert call(workers, "1 + 1") == 2
 
 
 def test_an_exception_that_no_decoder_foresaw_is_contained(pool: Workers) -> None:

@@ -19,22 +19,28 @@ class Gallery:
         self._most = most
         self._views: OrderedDict[str, View] = OrderedDict()
         self._beside = ThreadPoolExecutor(1, "decode-beside")
-        self._begun: tuple[str, Future[Pixels]] | None = None
+        self._begun = ""
+        self._decoding: Future[Pixels] | None = None
 
     def begin(self, sha256: str, decode: Callable[[], Pixels]) -> None:
-        """Have a second thread decode these bytes, for the next `view` of them; what was begun before is forgotten."""
+        """Have a second thread decode these bytes, for the next `view` if it is of them."""
         self.wait()
         with contextlib.suppress(RuntimeError):  # there may be no thread
-            self._begun = sha256, self._beside.submit(decode)
+            self._begun, self._decoding = sha256, self._beside.submit(decode)
 
     def wait(self) -> None:
         """Let the second thread come to an end: two pictures may not fit into the memory that one does."""
-        if self._begun is not None:
-            wait([self._begun[1]])
+        if self._decoding is not None:
+            wait([self._decoding])
 
     def view(self, sha256: str, decode: Callable[[], Pixels]) -> View:
-        """Return the view of these bytes, with what was found out before. Raises what `decode` raises."""
-        decode = partial(self._decoded, sha256, decode)
+        """Return the view of these bytes, with what was found out before. Raises what `decode` raises.
+
+        What was begun is for this view or for none: a later one has to see for itself what its file holds then.
+        """
+        begun = self._decoding if self._begun == sha256 else None
+        self._begun = ""
+        decode = partial(self._decoded, begun, decode)
         known = self._views.pop(sha256, None)
         view = View(decode) if known is None else known
         view.wake(decode)
@@ -43,10 +49,10 @@ class Gallery:
             self._views.popitem(last=False)
         return view
 
-    def _decoded(self, sha256: str, decode: Callable[[], Pixels]) -> Pixels:
+    def _decoded(self, begun: Future[Pixels] | None, decode: Callable[[], Pixels]) -> Pixels:
         self.wait()
-        begun, self._begun = self._begun, None
-        if begun is not None and begun[0] == sha256:
+        self._decoding = None
+        if begun is not None:
             with contextlib.suppress(UnreadableError):
-                return begun[1].result()
+                return begun.result()
         return decode()
