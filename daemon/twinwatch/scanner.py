@@ -52,16 +52,17 @@ class Names:
 
     def wants_in(self, folder: str, name: str) -> bool:
         """The same of a file in a folder, both as `os.fsdecode` has them."""
-        if self._include is None or self._include.match(name) is None:
-            return False
-        return self._exclude is None or not self._excludes(f"{folder}/{name}" if folder else name, name)
+        return self._include is not None and self._include.match(name) is not None and not self._excludes(folder, name)
 
     def wants_folder(self, path: bytes) -> bool:
-        text = os.fsdecode(path)
-        return not self._excludes(text, text.rpartition("/")[2])
+        folder, _, name = os.fsdecode(path).rpartition("/")
+        return not self._excludes(folder, name)
 
-    def _excludes(self, path: str, name: str) -> bool:
-        return self._exclude is not None and any(self._exclude.match(text) for text in (name, path))
+    def _excludes(self, folder: str, name: str) -> bool:
+        if self._exclude is None:
+            return False
+        path = f"{folder}/{name}" if folder else name
+        return any(self._exclude.match(text) for text in (name, path))
 
 
 def scan(watch: Watch, root: Root, catalog: Catalog, report: Callable[[Found], None], stop: Callable[[], bool]) -> Pass:

@@ -291,7 +291,7 @@ def _reload(shift: Shift, config_path: Path) -> Gear | None:
         if fresh != shift.settings:
             gear = _equip(fresh, shift.state)
     except (TwinwatchError, OSError) as error:
-        _log.error("reload refused, the old configuration stays", why=" ".join(map(str.strip, str(error).splitlines())))
+        _log.error("reload refused, the old configuration stays", why=str(error).replace("\n  ", " "))
     else:
         _tell_of_reload(shift.settings, fresh)
     if gear is None:  # otherwise it is ready once everything runs under the new configuration

@@ -79,6 +79,12 @@ class _Slots:
     compares: bool
     idle: list[_Worker] = field(default_factory=list)
 
+    def take_idle(self) -> _Worker | None:
+        try:
+            return self.idle.pop()
+        except IndexError:  # another thread may have been quicker
+            return None
+
 
 class Workers:
     """A pool of processes; close it to end them. Each is started when it is needed.
@@ -171,17 +177,11 @@ class Workers:
 
     def _call(self, slots: _Slots, run: Callable[[], Result], again: Callable[[], Result]) -> Result:
         try:
-            return self._once(slots, self._idle(slots) or self._start(slots), run)
+            return self._once(slots, slots.take_idle() or self._start(slots), run)
         except (WorkerLost, WorkerKilled):
             if self._closing.is_set():
                 raise InterruptedError("the daemon is stopping") from None
             return self._once(slots, self._start(slots), again)
-
-    def _idle(self, slots: _Slots) -> _Worker | None:
-        try:
-            return slots.idle.pop()
-        except IndexError:
-            return None
 
     def _once(self, slots: _Slots, worker: _Worker, run: Callable[[], Result]) -> Result:
         _, connection = worker
