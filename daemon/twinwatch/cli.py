@@ -16,7 +16,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from twinwatch import __version__
+from twinwatch import __version__, interrupts
 from twinwatch.config import DEFAULT_PATH, Limits, Settings, load_settings
 from twinwatch.errors import ConfigError, TwinwatchError
 from twinwatch.phrases import counted, printable, user_name
@@ -78,7 +78,8 @@ def run(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every file, not only copies.")] = False,
 ) -> None:
     """Run the daemon in the foreground until SIGTERM; SIGHUP reloads the configuration."""
-    from twinwatch import logs, service
+    with interrupts.fatal():
+        from twinwatch import logs, service
 
     logs.configure(verbose)
     signals = service.Signals()
@@ -103,9 +104,10 @@ def scan(
     if out is not None:
         _require_writable(out)
     with Workers(Limits(), eager=True) as workers:  # they load what they need while this process does
-        from twinwatch.bundle import load_bundle, locate
-        from twinwatch.encoder import Encoder
-        from twinwatch.survey import catalogue_for, distinct, survey
+        with interrupts.fatal():
+            from twinwatch.bundle import load_bundle, locate
+            from twinwatch.encoder import Encoder
+            from twinwatch.survey import catalogue_for, distinct, survey
 
         places = distinct(folders)
         loaded = load_bundle(locate(bundle))
@@ -147,10 +149,11 @@ def calibrate(
     seed: Annotated[int, typer.Option(min=0, help="Decides which pictures are drawn.")] = 0,
 ) -> None:
     """Measure on a site's own pictures what would be found and who accused, and choose radius and evidence level."""
-    from twinwatch import calibration, logs
-    from twinwatch.bundle import load_bundle, locate
-    from twinwatch.encoder import Encoder
-    from twinwatch.tables import calibration_table
+    with interrupts.fatal():
+        from twinwatch import calibration, logs
+        from twinwatch.bundle import load_bundle, locate
+        from twinwatch.encoder import Encoder
+        from twinwatch.tables import calibration_table
 
     logs.configure_quiet()
     if not 0 < bearable <= 10_000:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import tempfile
 import threading
 import time
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from twinwatch import interrupts
 from twinwatch.bundle import Bundle
 from twinwatch.cases import Case
 from twinwatch.catalog import Catalog, Refused, Root
@@ -122,7 +122,7 @@ def survey(
     try:
         _drain(pipeline, catalog, room, roots, to_judge, progress)
     finally:
-        with _uninterrupted():
+        with interrupts.ignored():
             workers.close()
             pipeline.stop()
     result = Survey(
@@ -135,16 +135,6 @@ def survey(
     )
     catalog.close()
     return result
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Let whoever presses Ctrl-C twice wait for what the first one is about to end."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _walk(folder: Path, catalog: Catalog, report: Callable[[Root, Found], None]) -> tuple[Root, int]:
