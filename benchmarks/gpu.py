@@ -62,7 +62,7 @@ class Encoding:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, nargs="?", help="pictures; 1,000 painted ones if not given")
+    parser.add_argument("folder", type=Path, nargs="?", help="pictures; 200 painted ones if not given")
     parser.add_argument("--pictures", type=int, default=100_000, help="in an epoch")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -102,7 +102,7 @@ def silent(task: str, done: int, total: int, /) -> None:
     pass
 
 
-def painted(folder: Path, count: int = 1000) -> Path:
+def painted(folder: Path, count: int = 200) -> Path:
     folder.mkdir()
     for number in range(count):
         paint(number, 320, 240).save(folder / f"{number:04}.jpg")
