@@ -78,7 +78,7 @@ def run(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every file, not only copies.")] = False,
 ) -> None:
     """Run the daemon in the foreground until SIGTERM; SIGHUP reloads the configuration."""
-    with interrupts.fatal():
+    with interrupts.deferred():
         from twinwatch import logs, service
 
     logs.configure(verbose)
@@ -104,7 +104,7 @@ def scan(
     if out is not None:
         _require_writable(out)
     with Workers(Limits(), eager=True) as workers:  # they load what they need while this process does
-        with interrupts.fatal():
+        with interrupts.deferred():
             from twinwatch.bundle import load_bundle, locate
             from twinwatch.encoder import Encoder
             from twinwatch.survey import catalogue_for, distinct, survey
@@ -149,7 +149,7 @@ def calibrate(
     seed: Annotated[int, typer.Option(min=0, help="Decides which pictures are drawn.")] = 0,
 ) -> None:
     """Measure on a site's own pictures what would be found and who accused, and choose radius and evidence level."""
-    with interrupts.fatal():
+    with interrupts.deferred():
         from twinwatch import calibration, logs
         from twinwatch.bundle import load_bundle, locate
         from twinwatch.encoder import Encoder

@@ -8,24 +8,28 @@ from contextlib import contextmanager
 @contextmanager
 def ignored() -> Iterator[None]:
     """Let whoever presses Ctrl-C twice wait for what the first one is about to end."""
-    with _answered(signal.SIG_IGN):
-        yield
-
-
-@contextmanager
-def fatal() -> Iterator[None]:
-    """End the process at once. For imports: an exception may leave their lock held or be taken for a broken module."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell sets it for what it starts in the background
-        yield
-        return
-    with _answered(signal.SIG_DFL):
-        yield
-
-
-@contextmanager
-def _answered(how: signal.Handlers) -> Iterator[None]:
-    before = signal.signal(signal.SIGINT, how)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def deferred() -> Iterator[None]:
+    """Raise KeyboardInterrupt after the block: amid an import it may pass for a broken module, or leave a lock held.
+
+    Where Ctrl-C is ignored, as in what a shell starts in the background, it stays so.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        yield
+        return
+    pressed: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
