@@ -349,13 +349,7 @@ class Pipeline:
     def _refit(self, judge: Judge) -> None:
         """Start clustering anew beside this thread when the library has outgrown its clusters; take the result in."""
         if not self._swap.empty():
-            fresh = self._swap.get()
-            before, now = fresh.keys(), judge.index.keys()
-            for key in np.setdiff1d(before, now).tolist():
-                fresh.remove(key)
-            for key in np.setdiff1d(now, before).tolist():
-                fresh.add(key, judge.index.vector(key))
-            judge.index = fresh
+            judge.index = _caught_up(self._swap.get(), judge.index)
             self._reclustering = None
             heap.give_back()
         elif self._reclustering is None and judge.index.outgrown():
@@ -364,3 +358,13 @@ class Pipeline:
                 target=lambda: self._swap.put(recluster(keys, vectors)), name="recluster"
             )
             self._reclustering.start()
+
+
+def _caught_up(fresh: Index, old: Index) -> Index:
+    """Return `fresh` with the members that `old` has by now."""
+    before, now = fresh.keys(), old.keys()
+    for key in np.setdiff1d(before, now).tolist():
+        fresh.remove(key)
+    for key in np.setdiff1d(now, before).tolist():
+        fresh.add(key, old.vector(key))
+    return fresh
