@@ -2,13 +2,18 @@
 
 import sys
 
+from twinwatch import interrupts
+
 
 def main() -> None:
     """Run the command line, or say how to install what is missing."""
     try:
-        from twinwatch_training.cli import main as command
+        with interrupts.deferred():
+            from twinwatch_training.cli import main as command
     except ModuleNotFoundError as error:
         sys.exit(f"twinwatch-train: {error.name} is not installed; `make training` installs all that it needs")
+    except KeyboardInterrupt:  # later it is the command's to answer
+        sys.exit(130)
 
     command()
 
