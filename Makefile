@@ -34,8 +34,8 @@ lint: $(VENV)/.test
 training: $(VENV)/.training
 
 bench: $(VENV)/.run
-	PYTHONPATH=examples $(BIN)/python benchmarks/cost.py
-	PYTHONPATH=examples $(BIN)/python benchmarks/table.py --json bench.json
+	PYTHONPATH=examples $(BIN)/python benchmarks/unit_cost.py
+	PYTHONPATH=examples $(BIN)/python benchmarks/run_all.py --json bench.json
 
 clean:
 	@# Renamed first: what a deletion that is cut short leaves is not taken for a virtual environment.

@@ -28,8 +28,7 @@ from paint import paint
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity
 
-from twinwatch.bundle import Bundle, load_bundle, locate
-from twinwatch.encoder import Encoder
+from twinwatch.search import Bundle, Encoder, bundle_path, load_bundle
 from twinwatch_training.data import Pictures, load_pictures, split
 from twinwatch_training.presets import preset
 from twinwatch_training.train import EpochLoss, Run, fit
@@ -80,7 +79,7 @@ def main() -> None:
             f"{trained.pictures / trained.epoch_s:,.0f} a second; the GPU busy {trained.busy_share:.1%} of it",
             flush=True,
         )
-        bundle = load_bundle(locate("default"))
+        bundle = load_bundle(bundle_path("default"))
         pictures = load_pictures(folder, bundle.manifest.input_width, silent)
         encoded = encoding(bundle, pictures.pixels)
         for size, per_s in encoded.per_s.items():

@@ -22,11 +22,10 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from processes import cpu_s, memory_mb
+from proc import cpu_s, memory_mb
 from scan import photo
 
-from twinwatch.calibration import pictures_below
-from twinwatch.edits import EDITS, edit_file
+from twinwatch.calibration import EDITS, edit_file, pictures_below
 
 _SIZE = (4000, 3000)
 _PATIENCE_S, _PAUSE_S, _START_S, _REST_S = 60.0, 0.002, 3.0, 0.3

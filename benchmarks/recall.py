@@ -20,8 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from twinwatch.calibration import pictures_below
-from twinwatch.edits import ALL_EDITS, EDITS, HARD_EDITS, OTHER_EDITS, SEED_EDITS, edited_bytes
+from twinwatch.calibration import ALL_EDITS, EDITS, HARD_EDITS, OTHER_EDITS, SEED_EDITS, edited_bytes, pictures_below
 
 _OLD_S, _AGE_S = 1_000_000_000, 10
 

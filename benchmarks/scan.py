@@ -23,13 +23,12 @@ from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 
-import contenders
+import baselines
 import numpy as np
 from paint import paint
 from PIL import Image
 
-from twinwatch.calibration import pictures_below
-from twinwatch.edits import EDITS, edit_file
+from twinwatch.calibration import EDITS, edit_file, pictures_below
 
 MADE = {"small": (1000, 768, 576, 88), "large": (100, 4000, 3000, 80)}  # how many, width, height, quality
 _PAINT_MOST = 1000  # pixels; wider pictures are painted so large and enlarged
@@ -53,7 +52,7 @@ def main() -> None:
     parser.add_argument("folders", type=Path, nargs="*", help="pictures; made ones if not given")
     parser.add_argument("--like", type=Path, help="a folder with pictures to make others of")
     parser.add_argument("--repeat", type=int, default=3, help="how many turns each contender has")
-    parser.add_argument("--against", default=",".join(contenders.CONTENDERS), help="only these, by name")
+    parser.add_argument("--against", default=",".join(baselines.BASELINES), help="only these, by name")
     parser.add_argument("--peers", default=sys.executable, help="the Python that has difPy and fastdup")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -150,7 +149,7 @@ def run(name: str, folder: Path, peers: str) -> Run:
         command = [sys.executable, "-m", "twinwatch", "scan", str(folder), "--format", "jsonl"]
     else:
         python = peers if name in ("difpy", "fastdup") else sys.executable
-        command = [python, contenders.__file__, name, str(folder)]
+        command = [python, baselines.__file__, name, str(folder)]
     with tempfile.TemporaryFile("w+") as answer, tempfile.TemporaryFile("w+") as messages:
         started_s = time.perf_counter()
         process = subprocess.Popen(command, stdout=answer, stderr=messages, cwd=folder.parent)

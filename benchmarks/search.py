@@ -32,11 +32,9 @@ from numpy.typing import NDArray
 from paint import paint
 from PIL import Image
 
-from twinwatch.bundle import EMBEDDING_DIM, Bundle, load_bundle, locate
 from twinwatch.calibration import pictures_below
-from twinwatch.decode import MAX_MEGAPIXELS, decode_exact
-from twinwatch.encoder import Encoder
-from twinwatch.index import AXES, Index, recluster
+from twinwatch.decoding import MAX_MEGAPIXELS, decode_exact
+from twinwatch.search import AXES, EMBEDDING_DIM, Bundle, Encoder, ExactIndex, bundle_path, load_bundle, recluster
 
 try:
     import faiss
@@ -106,7 +104,7 @@ def medians_ms(queries: Vectors, searches: dict[str, Callable[[Vectors], Any]]) 
     return {name: 1e3 * float(np.median(times)) for name, times in times_s.items()}
 
 
-def size_bytes(index: Index) -> int:
+def size_bytes(index: ExactIndex) -> int:
     """Of members and what is known of each; a sealed block's codes, which ONNX Runtime holds, by their number."""
     arrays = ((block.vectors, block.offsets, block.keys, block.clusters) for block in index._blocks)
     codes = sum((AXES + 1) * len(block) for block in index._blocks)
@@ -119,7 +117,7 @@ def brute_force(vectors: Vectors, query: Vectors) -> Vectors:
     return np.concatenate([np.linalg.norm(part - query, axis=1) for part in parts])
 
 
-def require_exact(index: Index, vectors: Vectors, query: Vectors, radius: float) -> None:
+def require_exact(index: ExactIndex, vectors: Vectors, query: Vectors, radius: float) -> None:
     """Compare the nearest and the whole range with brute force, but for what lies on the edge within float32."""
     distances = brute_force(vectors, query)
     expected = np.sort(distances[distances <= radius])
@@ -217,7 +215,7 @@ def wall_s(work: Callable[[], Any]) -> float:
 
 def grown(centroids: Vectors, vectors: Vectors, queries: Vectors, radius: float) -> list[dict[str, float]]:
     """Add one after the other to an empty index, as the daemon does, clustering anew when it is outgrown."""
-    index = Index(centroids)
+    index = ExactIndex(centroids)
     marks = {count * 10**power for power in range(2, 8) for count in (1, 2, 5)} | {len(vectors)}
     rows, adding_s, clustering_s = [], 0.0, 0.0
     for key, vector in enumerate(vectors):
@@ -277,7 +275,7 @@ def on_paper(rows: list[dict[str, float]], filed: dict[str, float], size: int = 
 def draw(rows: list[dict[str, float]], growing: list[dict[str, float]], path: Path) -> None:
     from matplotlib.figure import Figure
 
-    from twinwatch_training.drawing import COPY, STRANGER, save
+    from twinwatch_training.plots import COPY, STRANGER, save
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
@@ -318,7 +316,7 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, help="draw the growth to this file; needs the extra `training`")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    bundle = load_bundle(locate(arguments.bundle))
+    bundle = load_bundle(bundle_path(arguments.bundle))
     radius = bundle.manifest.nomination_radius
     if faiss is None:
         print("faiss is not installed, so there is only brute force to compare with: pip install faiss-cpu")

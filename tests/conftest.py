@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from harness import Site
-from tally import Counting, counting_for, table, totals
-from twinwatch.bundle import locate
+from daemon_site import Site
+from fault_counts import Counting, counting_for, table, totals
+from twinwatch.search import bundle_path
 
 Texture = Callable[..., NDArray[np.uint8]]
 Fill = Callable[[Path, int], Path]
@@ -38,7 +38,7 @@ def make_pictures(folder: Path, count: int) -> Path:
 @pytest.fixture(scope="session")
 def bundle() -> Path:
     """A trained bundle: the one that ships."""
-    return locate("default")
+    return bundle_path("default")
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from twinwatch import interrupts
+from twinwatch.signals import sigint_deferred
 
 
 def main() -> None:
@@ -11,7 +11,7 @@ def main() -> None:
     # Each thread of BLAS keeps some 8 MB, and there is little for it to do here. It is read when numpy is loaded.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
-        with interrupts.deferred():
+        with sigint_deferred():
             from twinwatch.cli import main as command
     except KeyboardInterrupt:  # later it is the command's to answer
         sys.exit(130)

@@ -13,10 +13,13 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from twinwatch.decode import SUFFIXES
 from twinwatch.errors import ConfigError
 
 DEFAULT_PATH = Path("/etc/twinwatch/config.yaml")
+SUFFIXES = (
+    "jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff",
+    "heic", "heif", "avif", "jp2", "j2k", "jpf", "jpx",
+)  # fmt: skip
 _HEAD_BYTES = 4096
 DEFAULT_INCLUDE = tuple(f"*.{suffix}" for suffix in SUFFIXES)
 

@@ -1,6 +1,6 @@
 """The errors a user can meet. Each message says what is wrong and what to do; each class knows its exit code."""
 
-from twinwatch.phrases import printable
+from twinwatch.wording import escape_controls
 
 
 class TwinwatchError(Exception):
@@ -9,7 +9,7 @@ class TwinwatchError(Exception):
     exit_code = 1
 
     def __str__(self) -> str:
-        return "\n  ".join(printable(str(line)) for line in self.args)
+        return "\n  ".join(escape_controls(str(line)) for line in self.args)
 
 
 class ConfigError(TwinwatchError):
@@ -22,7 +22,7 @@ class BundleError(ConfigError):
     """The trained bundle is missing, damaged or does not match what this version reads."""
 
 
-class StateHeldError(TwinwatchError):
+class StateLockedError(TwinwatchError):
     """Another daemon holds the state folder."""
 
     exit_code = 3
@@ -40,7 +40,7 @@ class WorkersError(TwinwatchError):
     """No decoder process can be started."""
 
 
-class LostThreadError(TwinwatchError):
+class ThreadDiedError(TwinwatchError):
     """A thread ended of a mistake of ours."""
 
 

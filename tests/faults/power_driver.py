@@ -14,7 +14,7 @@ if __name__ == "__main__":  # run as a script, which has no package
     sys.path.insert(0, os.fspath(Path(__file__).parents[1]))
 
 from faults import quarantine_driver as driver
-from twinwatch import kernel
+from twinwatch.fs import linux
 from twinwatch.quarantine import Quarantine
 
 BATCH = 4
@@ -53,7 +53,7 @@ def main(root: Path, sync: str) -> None:
     for (step, number), _ in zip(steps(), sys.stdin.buffer, strict=False):
         if step == "write":
             path = root / path_of(number)
-            with path.open("wb", buffering=0) as file, kernel.closing(os.open(path.parent, os.O_RDONLY)) as folder_fd:
+            with path.open("wb", buffering=0) as file, linux.closing(os.open(path.parent, os.O_RDONLY)) as folder_fd:
                 file.write(content_of(number))
                 fsync(file.fileno())
                 fsync(folder_fd)

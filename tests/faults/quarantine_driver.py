@@ -9,9 +9,9 @@ import os
 import sys
 from pathlib import Path
 
-from twinwatch import kernel, reader
 from twinwatch.errors import TwinwatchError
-from twinwatch.quarantine import MoveOrder, Quarantine, QuarantineFaultError
+from twinwatch.fs import files, linux
+from twinwatch.quarantine import MoveOrder, Quarantine, StorageFaultError
 
 ID = "0123456789abcdef0123456789abcdef"
 
@@ -21,7 +21,7 @@ DONE, FAULT, REFUSED = 0, 10, 11
 
 def main(what: str, mode: str, root: Path, path: str) -> int:
     if mode == "fallback":
-        kernel.rename_no_replace = refuse  # type: ignore[assignment]  # as if on a file system without it
+        linux.rename_no_replace = refuse  # type: ignore[assignment]  # as if on a file system without it
     quarantine = Quarantine(root)
     list(quarantine.records())
     with (root / "original.jpg").open("rb") as original:
@@ -36,7 +36,7 @@ def main(what: str, mode: str, root: Path, path: str) -> int:
                 quarantine.prepare()
             else:
                 quarantine.recover()
-        except QuarantineFaultError:
+        except StorageFaultError:
             outcome = FAULT
         except TwinwatchError:
             outcome = REFUSED
@@ -49,17 +49,17 @@ def main(what: str, mode: str, root: Path, path: str) -> int:
 def order_for(root: Path, path: str, record_id: str = ID) -> MoveOrder:
     """Order what a daemon would that judges the file now, a copy of `original.jpg`."""
     with contextlib.ExitStack() as stack:
-        root_fd = stack.enter_context(kernel.closing(reader.open_root(root)))
-        copy_fd = stack.enter_context(kernel.closing(reader.open_beneath(root_fd, os.fsencode(path))))
-        original_fd = stack.enter_context(kernel.closing(reader.open_beneath(root_fd, b"original.jpg")))
+        root_fd = stack.enter_context(linux.closing(files.open_root(root)))
+        copy_fd = stack.enter_context(linux.closing(files.open_beneath(root_fd, os.fsencode(path))))
+        original_fd = stack.enter_context(linux.closing(files.open_beneath(root_fd, b"original.jpg")))
         return MoveOrder(
             id=record_id,
             path=os.fsencode(path),
-            identity=reader.Identity.of(os.fstat(copy_fd)),
-            sha256=reader.hash_file(copy_fd),
+            identity=files.FileIdentity.of(os.fstat(copy_fd)),
+            sha256=files.hash_file(copy_fd),
             original_root=os.fspath(root),
             original_path=b"original.jpg",
-            original_sha256=reader.hash_file(original_fd),
+            original_sha256=files.hash_file(original_fd),
             kind="exact",
             distance=0.0,
             evidence=1.0,

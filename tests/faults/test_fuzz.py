@@ -16,12 +16,13 @@ from typing import Any
 
 import pytest
 
+from fault_counts import PROVE, Counting, scaled
 from faults.mutation import damaged, seeds
-from tally import PROVE, Counting, scaled
 from twinwatch.config import Limits
-from twinwatch.decode import FORMATS, decode_exact, decode_fit
+from twinwatch.decoding import decode_exact, decode_fit
+from twinwatch.decoding.decode import FORMATS
 from twinwatch.errors import UnreadableError
-from twinwatch.workers import WorkerLost, Workers
+from twinwatch.workers import WorkerCrashed, WorkerPool
 
 LIMITS = Limits(max_megapixels=20, decode_seconds=20, decode_memory_mb=768, workers=2)
 BATCH = 50
@@ -63,7 +64,7 @@ def _resident_mb() -> float:
 class Fuzz:
     """Hands inputs to a pool in batches; each input of a batch that lost its process is tried again alone."""
 
-    def __init__(self, pool: Workers) -> None:
+    def __init__(self, pool: WorkerPool) -> None:
         self._pool = pool
         self.outcomes: Counter[str] = Counter()
         self.mistakes: dict[int, str] = {}  # by number of the input
@@ -88,7 +89,7 @@ class Fuzz:
     def _take(self, numbers: range, future: Future[Any]) -> None:
         try:
             outcomes, pid, resident_mb = future.result()
-        except WorkerLost as error:
+        except WorkerCrashed as error:
             if len(numbers) == 1:
                 self.lost[numbers[0]] = str(error)
                 return
@@ -115,7 +116,7 @@ def test_every_format_is_damaged() -> None:
 
 def test_damaged_pictures_end_as_a_picture_or_a_refusal(counting: Counting) -> None:
     count = scaled(1_500, 100_000)
-    pool = Workers(LIMITS)
+    pool = WorkerPool(LIMITS)
     fuzz = Fuzz(pool)
     with counting("a damaged file of one of all formats and variants decoded") as tally:
         try:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tally import PROVE, Counting
-from twinwatch import kernel
+from fault_counts import PROVE, Counting
+from twinwatch.fs import linux
 from twinwatch.quarantine import Quarantine
 
 DRIVER = Path(__file__).with_name("quarantine_driver.py")
@@ -81,7 +81,7 @@ def copies(root: Path, data: bytes) -> list[str]:
 @pytest.fixture(params=["native", "fallback"])
 def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "fallback":
-        monkeypatch.setattr(kernel, "rename_no_replace", _refuse)
+        monkeypatch.setattr(linux, "rename_no_replace", _refuse)
     return str(request.param)
 
 

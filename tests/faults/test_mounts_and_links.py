@@ -27,13 +27,13 @@ import pytest
 from paint import paint
 from PIL import Image, ImageOps
 
+from daemon_site import Site, mounted, wait_for
+from fault_counts import PROVE, Counting, scaled
 from faults import quarantine_driver as driver
-from harness import Site, mounted, wait_for
-from tally import PROVE, Counting, scaled
-from twinwatch import kernel
-from twinwatch.catalog import Catalog
 from twinwatch.errors import QuarantineError
+from twinwatch.fs import linux
 from twinwatch.quarantine import Quarantine
+from twinwatch.store import Catalog
 
 COPY, ORIGINAL, STRANGE = b"the copy " * 99, b"the original " * 99, b"another's file " * 99
 HOME, HELD = "a/b/copy.jpg", f".twinwatch/quarantine/files/{driver.ID}"
@@ -131,7 +131,7 @@ def _holds(path: Path, data: bytes) -> bool:
 def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a file system that can rename without replacing, and as if on one that cannot."""
     if request.param == "fallback":
-        monkeypatch.setattr(kernel, "rename_no_replace", driver.refuse)
+        monkeypatch.setattr(linux, "rename_no_replace", driver.refuse)
 
 
 @pytest.mark.usefixtures("mode")
@@ -341,7 +341,7 @@ def test_a_real_daemon_only_flags_what_lies_on_another_mount(site: Site, countin
             shutil.copyfile(site.share / f"keeper{number % count}.jpg", copy)
         with counting("copy on a bind mount or a tmpfs beneath a root") as tally:
             for copy in copies:
-                assert site.entry_of(copy)["action"] == "flagged"
+                assert site.event_of(copy)["action"] == "flagged"
                 assert copy.exists()
                 tally.inject()
         assert site.stderr.count("lies on another mount than the quarantine of its root") >= len(copies)

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 import twinwatch
+from fault_counts import PROVE, Counting
 from faults.mutants import MUTANTS, SAMPLE, Mutant
-from tally import PROVE, Counting
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGE = Path(twinwatch.__file__).parent

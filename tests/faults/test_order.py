@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from fault_counts import Counting
 from faults.test_kills_and_errors import CHANGING, DONE, ID, STRACE, Stage, drive
-from tally import Counting
-from twinwatch.duplog import DuplicatesLog
+from twinwatch.reporting import DuplicatesLog
 
 pytestmark = pytest.mark.skipif(STRACE is None, reason="strace is not installed")
 
@@ -84,7 +84,8 @@ def test_each_step_is_on_disk_before_the_next(tmp_path: Path, mode: str, what: s
 def test_a_line_of_the_log_is_on_disk_before_it_is_noted(tmp_path: Path, counting: Counting) -> None:
     path, trace = tmp_path / "duplicates.jsonl", tmp_path / "trace"
     program = (
-        f"from twinwatch.duplog import *; from pathlib import Path; DuplicatesLog(Path({str(path)!r})).append({{}})"
+        "from pathlib import Path; from twinwatch.reporting import DuplicatesLog; "
+        f"DuplicatesLog(Path({str(path)!r})).append({{}})"
     )
     with counting("operations whose every step must be on disk before the next") as tally:
         tally.inject()

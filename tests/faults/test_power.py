@@ -23,9 +23,9 @@ from pathlib import Path
 
 import pytest
 
+from daemon_site import mounted
+from fault_counts import PROVE, Counting, scaled
 from faults import power_driver as driver
-from harness import mounted
-from tally import PROVE, Counting, scaled
 from twinwatch.quarantine import Quarantine
 
 DRIVER = Path(driver.__file__)

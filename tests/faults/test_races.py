@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from fault_counts import Counting, scaled
 from faults import quarantine_driver as driver
-from tally import Counting, scaled
-from twinwatch import kernel
+from twinwatch.fs import linux
 from twinwatch.quarantine import ChangedError, Quarantine
 
 COPY, ORIGINAL, NEW = b"the copy " * 999, b"the original " * 999, b"something new " * 999
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.timeout(1800)
 def root(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A root on a file system that can rename without replacing, and as if on one that cannot."""
     if request.param == "fallback":
-        monkeypatch.setattr(kernel, "rename_no_replace", driver.refuse)
+        monkeypatch.setattr(linux, "rename_no_replace", driver.refuse)
     (tmp_path / "sub").mkdir()
     Quarantine(tmp_path).prepare()
     return tmp_path
@@ -68,7 +68,7 @@ def test_races_lose_and_misplace_nothing(
     counting: Counting,
 ) -> None:
     if not leases:
-        monkeypatch.setattr(kernel, "_take_lease", lambda fd: False)
+        monkeypatch.setattr(linux, "_take_lease", lambda fd: False)
     quarantine, random_ = Quarantine(root), random.Random(7)
     move_s = 0.05
     with counting(f"{ACTS[act]} of a copy or an original while it is moved") as tally:

@@ -26,12 +26,12 @@ import pytest
 from paint import paint
 from PIL import Image
 
-from faults.scene import held_bytes, paths, running, tree, write
-from harness import Site, wait_for
-from tally import PROVE, Counting
-from twinwatch.catalog import Catalog
-from twinwatch.edits import EDITS
+from daemon_site import Site, wait_for
+from fault_counts import PROVE, Counting
+from faults.fixtures import held_bytes, paths, running, tree, write
+from twinwatch.calibration import EDITS
 from twinwatch.quarantine import Quarantine, Record
+from twinwatch.store import Catalog
 
 PEOPLE = 4
 LASTS_S, PAUSE_S, SAMPLE_S, DECIDE_S = (1800.0, 0.8, 5.0, 60.0) if PROVE else (6.0, 0.25, 0.2, 2.0)
@@ -331,7 +331,7 @@ def require_flat(samples: list[Sample]) -> None:
 def draw(samples: list[Sample], path: Path) -> None:
     from matplotlib.figure import Figure
 
-    from twinwatch_training.drawing import COPY, GREY, STRANGER, save
+    from twinwatch_training.plots import COPY, GREY, STRANGER, save
 
     figure = Figure(figsize=(9, 6), layout="constrained")
     minutes = [sample.minutes for sample in samples]

@@ -19,12 +19,12 @@ from pathlib import Path
 
 import pytest
 
-from faults.scene import held, held_bytes, plain, running, tree, write
-from harness import Site, wait_for
-from tally import PROVE, Counting, scaled
-from twinwatch.bundle import load_bundle
+from daemon_site import Site, wait_for
+from fault_counts import PROVE, Counting, scaled
+from faults.fixtures import held, held_bytes, plain, running, tree, write
 from twinwatch.errors import BundleError
 from twinwatch.quarantine import Quarantine
+from twinwatch.search import load_bundle
 
 SETTLE_S = 0.1
 LONG_S = 900.0 if PROVE else 60.0
@@ -53,9 +53,9 @@ class Users:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.send_home()
+        self.put_back()
 
-    def send_home(self) -> None:
+    def put_back(self) -> None:
         self._home.set()
         self._thread.join()
 
@@ -269,7 +269,7 @@ def test_a_flipped_bit_in_a_record_stops_moves_and_keeps_the_file(rot: Rot, coun
         rot.flip_byte(info / f"{damaged.id}.json", b'"path_b64": "')
         fresh = rot.newcomers(0)
         with running(site):
-            assert site.entry_of(site.share / "late copy.bmp")["action"] == "flagged"
+            assert site.event_of(site.share / "late copy.bmp")["action"] == "flagged"
             site.settled()
         assert fresh.items() <= tree(site.share).items()
         assert f"quarantine is off: quarantine holds {damaged.id}: unreadable" in " ".join(
@@ -386,7 +386,7 @@ def test_what_is_done_to_log_and_configuration_in_a_burst_costs_no_line(site: Si
                     wait_for(lambda lines=lines: len(_every_line(site)) > lines)
                     getattr(rotation, act)()
                     tally.inject()
-        users.send_home()
+        users.put_back()
         wait_for(lambda: len(held(site.share)) == len(users.written) - len(set(users.written.values())), LONG_S)
         counts = site.settled()
         require_nothing_lost(site.share, users.written)

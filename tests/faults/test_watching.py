@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from faults.scene import held, held_bytes, paths, plain, running, tree, write
-from harness import COMMAND, Site, mounted, wait_for
-from tally import PROVE, Counting, scaled
+from daemon_site import COMMAND, Site, mounted, wait_for
+from fault_counts import PROVE, Counting, scaled
+from faults.fixtures import held, held_bytes, paths, plain, running, tree, write
 
 QUEUED_EVENTS = Path("/proc/sys/fs/inotify/max_queued_events")
 SETTLE_S = 0.1
@@ -67,7 +67,7 @@ def folder(site: Site, request: pytest.FixtureRequest) -> Path:
     return path
 
 
-class Originals:
+class OriginalFinder:
     """Pictures that the daemon has judged and kept, each another one."""
 
     def __init__(self, site: Site, folder: Path, count: int, first: int) -> None:
@@ -165,7 +165,7 @@ ARRIVALS: dict[Callable[[Path, bytes], None], str] = {
 
 def test_however_a_copy_comes_it_is_found(site: Site, folder: Path, counting: Counting) -> None:
     rounds = scaled(2, 100)
-    originals = Originals(site, folder, rounds, 0x100000)
+    originals = OriginalFinder(site, folder, rounds, 0x100000)
     wanted = {}
     with counting("copy that is renamed, linked, mapped, moved in with its folder, or 10 years off") as tally:
         for arrive, action in ARRIVALS.items():
@@ -217,7 +217,7 @@ class _Writer:
 
 def test_a_writer_that_pauses_is_not_taken_for_done(site: Site, folder: Path, counting: Counting) -> None:
     """For longer than `settle_seconds` each file holds a copy, or nothing; in the end a copy of another, or news."""
-    originals = Originals(site, folder, 2, 0x200000)
+    originals = OriginalFinder(site, folder, 2, 0x200000)
     copied, other = originals.data
     with counting("writer that pauses halfway for longer than settle_seconds, then goes on") as tally:
         writers: dict[_Writer, bytes] = {}
@@ -296,7 +296,7 @@ def test_a_name_may_be_any_bytes(site: Site, folder: Path, counting: Counting) -
     letters = [*one_byte, b"."]
     drawn = [b"".join(random_.choices(letters, k=random_.randint(2, 255))) for _ in range(scaled(4, 1000))]
     names = {*one_byte[:: scaled(8, 1)], *NAMES, *drawn} - {b".."}
-    (data,) = Originals(site, folder, 1, 0x400000).data
+    (data,) = OriginalFinder(site, folder, 1, 0x400000).data
     place = folder / "names"
     place.mkdir()
     before = len(held(site.share))
@@ -330,7 +330,7 @@ def _flood(site: Site, folder: Path, copied: bytes) -> Iterator[bytes]:
 
 
 def _burst(site: Site, folder: Path, copied: bytes) -> Iterator[bytes]:
-    """Folders made and filled at once, one in the other, and renamed while a writer is at work beneath them."""
+    """QuarantineDirs made and filled at once, one in the other, and renamed while a writer is at work beneath them."""
     for number in range(scaled(40, 3000)):
         top = folder / f"new{number}"
         deep = top / "a" / "b"
@@ -369,7 +369,7 @@ def test_what_events_do_not_tell_the_scan_finds(
 ) -> None:
     """Each file ends up judged at its last path; every copy among them is in quarantine."""
     place = folder / losing.__name__
-    (copied,) = Originals(site, place, 1, 0x500000 + list(LOSSES).index(losing)).data
+    (copied,) = OriginalFinder(site, place, 1, 0x500000 + list(LOSSES).index(losing)).data
     before = len(held(site.share))
     with counting(LOSSES[losing]) as tally:
         written = []

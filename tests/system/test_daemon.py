@@ -16,8 +16,8 @@ import pytest
 from paint import paint
 from PIL import ImageOps
 
-from harness import Site, wait_for
-from twinwatch.catalog import Catalog
+from daemon_site import Site, wait_for
+from twinwatch.store import Catalog
 
 
 def fill(folder: Path, count: int = 6) -> list[Path]:
@@ -52,7 +52,7 @@ def test_copies_are_quarantined_and_every_byte_comes_back(site: Site) -> None:
     before = {path: facts(path) for path in (exact, mirrored, smaller)}
 
     for copy, original, kind in ((exact, 0, "exact"), (mirrored, 1, "near"), (smaller, 2, "near")):
-        entry = site.entry_of(copy)
+        entry = site.event_of(copy)
         assert entry["duplicate_of"] == str(pictures[original])
         assert entry["kind"] == kind
         assert entry["action"] == "quarantined"
@@ -82,7 +82,7 @@ def test_what_stood_there_first_is_only_flagged(site: Site) -> None:
     os.utime(picture, ns=(10**18, 10**18))
     time.sleep(0.1)
     site.start()
-    entry = site.entry_of(copy)
+    entry = site.event_of(copy)
     assert entry["duplicate_of"] == str(picture)
     assert entry["action"] == "flagged"
     assert copy.exists()
@@ -101,9 +101,9 @@ def test_restart_takes_in_what_changed_and_decodes_nothing_twice(site: Site) -> 
     (site.home / "daemon.log").unlink()
 
     site.start()
-    first = site.entry_of(site.share / "while stopped.jpg")
+    first = site.event_of(site.share / "while stopped.jpg")
     assert first["duplicate_of"] == str(pictures[0])
-    second = site.entry_of(site.share / "copy of renamed.jpg")
+    second = site.event_of(site.share / "copy of renamed.jpg")
     assert second["duplicate_of"] == str(site.share / "renamed.jpg")
     counts = site.settled()
     assert counts == {"kept": 5, "quarantined": 2, "gone": 1, "waiting": 0}
@@ -123,7 +123,7 @@ def test_deleted_original_is_no_original_and_modified_file_is_judged_anew(site: 
     assert late.exists()
     assert site.entries() == []
     shutil.copyfile(pictures[1], late)  # rewritten in place with another picture's bytes
-    entry = site.entry_of(late)
+    entry = site.event_of(late)
     assert entry["duplicate_of"] == str(pictures[1])
 
 
@@ -133,7 +133,7 @@ def test_dismissed_pair_stays_dismissed_after_restart(site: Site) -> None:
     site.settled()
     copy = site.share / "copy.jpg"
     shutil.copy(pictures[0], copy)
-    entry = site.entry_of(copy)
+    entry = site.event_of(copy)
     dismissed = site.run("dismiss", entry["id"][:12])
     assert dismissed.returncode == 0, dismissed.stderr
     assert "files of these very bytes are no longer taken for copies" in dismissed.stdout
@@ -194,7 +194,7 @@ def test_a_watched_folder_that_is_missing_at_the_start_is_away(site: Site) -> No
     site.start()
     site.settled()
     shutil.copy(pictures[0], site.share / "copy.jpg")
-    entry = site.entry_of(site.share / "copy.jpg")
+    entry = site.event_of(site.share / "copy.jpg")
     site.settled()
     site.stop()
 
@@ -254,7 +254,7 @@ def test_reload_takes_a_good_configuration_and_refuses_a_bad_one(site: Site) -> 
     site.process.send_signal(signal.SIGHUP)
     wait_for(lambda: "is refused: colour: unknown key" in site.stderr)
     shutil.copy(pictures[0], site.share / "copy0.jpg")
-    assert site.entry_of(site.share / "copy0.jpg")["action"] == "quarantined"
+    assert site.event_of(site.share / "copy0.jpg")["action"] == "quarantined"
     rotated = site.log_path.rename(site.log_path.with_suffix(".1"))
     site.configure(watch=[{"path": str(site.share), "action": "flag"}])
     site.process.send_signal(signal.SIGHUP)
@@ -263,7 +263,7 @@ def test_reload_takes_a_good_configuration_and_refuses_a_bad_one(site: Site) -> 
     site.process.send_signal(signal.SIGHUP)
     wait_for(lambda: "reloaded, the configuration is as it was" in site.stderr)
     shutil.copy(pictures[1], site.share / "copy1.jpg")
-    assert site.entry_of(site.share / "copy1.jpg")["action"] == "flagged"
+    assert site.event_of(site.share / "copy1.jpg")["action"] == "flagged"
     assert len(rotated.read_text().splitlines()) == 1
 
 
@@ -283,7 +283,7 @@ def test_rebuild_brings_back_what_quarantine_and_folders_tell(site: Site) -> Non
     site.start()
     site.settled()
     shutil.copy(pictures[0], site.share / "copy.jpg")
-    entry = site.entry_of(site.share / "copy.jpg")
+    entry = site.event_of(site.share / "copy.jpg")
     site.settled()
     site.stop()
     catalog = site.home / "state" / "catalog.db"
@@ -329,7 +329,7 @@ def test_a_restored_file_that_a_rebuild_forgets_is_flagged_for_a_true_reason(sit
     site.settled()
     copy = site.share / "copy.jpg"
     shutil.copy(pictures[0], copy)
-    entry = site.entry_of(copy)
+    entry = site.event_of(copy)
     site.settled()
     paint(9).save(copy)  # the name is taken meanwhile
     for words in ("restored", "was restored already"):
@@ -388,7 +388,7 @@ def test_restore_works_without_any_catalogue(site: Site) -> None:
     site.start()
     site.settled()
     shutil.copy(pictures[0], site.share / "copy.jpg")
-    site.entry_of(site.share / "copy.jpg")
+    site.event_of(site.share / "copy.jpg")
     site.settled()
     site.stop()
     shutil.rmtree(site.home / "state")

@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 from paint import paint
 
-from harness import COMMAND, PATIENCE_S, Site, wait_for
+from daemon_site import COMMAND, PATIENCE_S, Site, wait_for
 from twinwatch.config import DEFAULT_PATH, Settings
-from twinwatch.errors import BundleError, ConfigError, StateHeldError
-from twinwatch.service import DRAIN_S
+from twinwatch.errors import BundleError, ConfigError, StateLockedError
+from twinwatch.service.daemon import DRAIN_S
 
 PROJECT = Path(__file__).parents[2]
 UNITS = PROJECT / "systemd"
@@ -94,7 +94,7 @@ def test_the_daemon_keeps_systemd_informed_and_works_without_any_capability(site
         paint(1).save(site.share / "first.jpg")
         wait_for(lambda: site.settled().get("kept") == 1)
         shutil.copy(site.share / "first.jpg", site.share / "second.jpg")
-        assert site.entry_of(site.share / "second.jpg")["action"] == "quarantined"
+        assert site.event_of(site.share / "second.jpg")["action"] == "quarantined"
         restored = site.run("restore", "--all")
         assert restored.returncode == 0, restored.stderr
         assert (site.share / "second.jpg").read_bytes() == (site.share / "first.jpg").read_bytes()
@@ -130,15 +130,15 @@ def test_a_log_that_was_rotated_is_left_alone_after_a_reload(site: Site, talk: T
         paint(1).save(site.share / "first.jpg")
         wait_for(lambda: site.settled().get("kept") == 1)
         shutil.copy(site.share / "first.jpg", site.share / "second.jpg")
-        site.entry_of(site.share / "second.jpg")
+        site.event_of(site.share / "second.jpg")
         assert rotated.read_bytes() == b""
         assert site.log_path.stat().st_mode & 0o777 == 0o640
 
 
 def unit(folder: Path, *drop_ins: str) -> Path:
     """A copy of the unit that systemd can judge where nothing is installed, with drop-ins of these contents."""
-    text = (UNITS / "twinwatch.service").read_text()
-    copy = folder / "twinwatch.service"
+    text = (UNITS / "twinwatch.service.daemon").read_text()
+    copy = folder / "twinwatch.service.daemon"
     copy.write_text(re.sub(r"^ExecStart=\S+", f"ExecStart={sys.executable}", text, flags=re.MULTILINE))
     extra = folder / "twinwatch.service.d"
     extra.mkdir()
@@ -151,7 +151,7 @@ def analyze(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     # It loads drop-ins only for a unit that it finds by its path.
     environment = {**os.environ, "SYSTEMD_UNIT_PATH": f"{folder}:", "SYSTEMD_COLORS": "0"}
     return subprocess.run(
-        ["systemd-analyze", *arguments, "./twinwatch.service"],
+        ["systemd-analyze", *arguments, "./twinwatch.service.daemon"],
         cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 
@@ -180,14 +180,14 @@ def test_the_unit_exposes_at_most_one_point_in_ten(tmp_path: Path, drop_ins: tup
 def test_the_unit_agrees_with_the_code() -> None:
     parsed = ConfigParser(strict=False, interpolation=None, delimiters=("=",))
     parsed.optionxform = str  # type: ignore[assignment,method-assign]  # the documented way to keep capitals
-    parsed.read(UNITS / "twinwatch.service")
+    parsed.read(UNITS / "twinwatch.service.daemon")
     service = parsed["Service"]
     assert service["ExecStart"].endswith(f" run -c {DEFAULT_PATH}")
     assert service["StateDirectory"] == Settings.model_fields["state_dir"].default.name
     assert service["LogsDirectory"] == Settings.model_fields["duplicates_log"].default.parent.name
     assert service["ConfigurationDirectory"] == DEFAULT_PATH.parent.name
     never_again = {int(code) for code in service["RestartPreventExitStatus"].split()}
-    assert never_again == {ConfigError.exit_code, BundleError.exit_code, StateHeldError.exit_code}
+    assert never_again == {ConfigError.exit_code, BundleError.exit_code, StateLockedError.exit_code}
     assert int(service["TimeoutStopSec"]) > 2 * DRAIN_S
 
 
@@ -212,7 +212,7 @@ def test_install_lays_everything_out_and_uninstall_takes_back_only_that(tmp_path
         "etc/systemd/system/twinwatch.service.d/cuda.conf",
         "etc/twinwatch/config.yaml",
         "usr/local/bin/twinwatch",
-        "usr/local/lib/systemd/system/twinwatch.service",
+        "usr/local/lib/systemd/system/twinwatch.service.daemon",
         "usr/local/lib/sysusers.d/twinwatch.conf",
         "usr/local/lib/tmpfiles.d/twinwatch.conf",
         "usr/local/share/doc/twinwatch/config.example.yaml",
@@ -252,7 +252,7 @@ def test_other_places_reach_the_unit_and_the_link(tmp_path: Path) -> None:
     make("install-files", tmp_path, "PREFIX=/usr", "APPDIR=/usr/lib/twinwatch")
     assert (
         "ExecStart=/usr/lib/twinwatch/bin/twinwatch run"
-        in (tmp_path / "usr/lib/systemd/system/twinwatch.service").read_text()
+        in (tmp_path / "usr/lib/systemd/system/twinwatch.service.daemon").read_text()
     )
     assert (tmp_path / "usr/bin/twinwatch").readlink() == Path("/usr/lib/twinwatch/bin/twinwatch")
 

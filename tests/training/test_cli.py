@@ -19,8 +19,8 @@ import pytest
 import torch
 from PIL import Image
 
-from twinwatch.bundle import load_bundle
-from twinwatch.edits import ALL_EDITS
+from twinwatch.calibration import ALL_EDITS
+from twinwatch.search import load_bundle
 from twinwatch_training.model import embedder
 from twinwatch_training.presets import preset
 from twinwatch_training.train import load_fitted

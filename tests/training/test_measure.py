@@ -12,14 +12,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from twinwatch.edits import ALL_EDITS
+from twinwatch.calibration import ALL_EDITS
 from twinwatch.errors import ConfigError
+from twinwatch_training.baselines import peers
 from twinwatch_training.calibrate import Distances, calibrate, load_distances, measure, pairwise, save_distances
 from twinwatch_training.cluster import cluster
 from twinwatch_training.data import edited_copies, load_pictures, split
 from twinwatch_training.evaluate import evaluate, halve, mean_recall
 from twinwatch_training.leaderboard import best_split
-from twinwatch_training.peers import peers
 from twinwatch_training.presets import preset
 
 Texture = Callable[..., NDArray[np.uint8]]

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 from torch.nn.functional import avg_pool2d
 
+from twinwatch_training.augment import make_views, orientations
 from twinwatch_training.model import AutoEncoder, Exported, embedder
 from twinwatch_training.presets import COPY, DEFAULT, SEED
 from twinwatch_training.train import info_nce
-from twinwatch_training.views import make_views, orientations
 
 
 def test_the_seed_is_built_as_its_article_says() -> None:

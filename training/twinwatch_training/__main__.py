@@ -2,13 +2,13 @@
 
 import sys
 
-from twinwatch import interrupts
+from twinwatch.signals import sigint_deferred
 
 
 def main() -> None:
     """Run the command line, or say how to install what is missing."""
     try:
-        with interrupts.deferred():
+        with sigint_deferred():
             from twinwatch_training.cli import main as command
     except ModuleNotFoundError as error:
         sys.exit(f"twinwatch-train: {error.name} is not installed; `make training` installs all that it needs")

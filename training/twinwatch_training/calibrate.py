@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twinwatch.bundle import ErrorRate
-from twinwatch.centroids import Centroids, remoteness
 from twinwatch.errors import ConfigError
+from twinwatch.search import Centroids, ErrorRate, radius_correction
 from twinwatch_training.model import Embed
 
-NOMINEES = 20
+MAX_CANDIDATES = 20
 """The daemon asks for evidence from this many nearest pictures within the radius."""
 
 
@@ -67,11 +66,13 @@ def measure(
         embedded = embed(pixels)  # [Q, 256]
         distances = pairwise(embedded, library)  # [Q, Q]
         own = np.diagonal(distances)  # [Q]
-        copies[name] = own - remoteness(clusters.distances(embedded), usual)
+        copies[name] = own - radius_correction(clusters.distances(embedded), usual)
         nearer[name] = (distances < own[:, None]).sum(axis=1)  # [Q]
     among = pairwise(library, library)  # [Q, Q]
     np.fill_diagonal(among, np.inf)
-    return Distances(copies, nearer, among.min(axis=1) - remoteness(isolation, usual), among.argmin(axis=1), usual)
+    return Distances(
+        copies, nearer, among.min(axis=1) - radius_correction(isolation, usual), among.argmin(axis=1), usual
+    )
 
 
 def calibrate(distances: Distances, copies_within: float, strangers_within: float) -> Calibration:
@@ -86,7 +87,7 @@ def calibrate(distances: Distances, copies_within: float, strangers_within: floa
     reach = np.quantile(np.concatenate(list(distances.copies.values())), copies_within)
     radius = float(min(reach, np.quantile(distances.strangers, strangers_within)))
     recall = {
-        name: float(np.mean((own <= radius) & (distances.nearer[name] < NOMINEES)))
+        name: float(np.mean((own <= radius) & (distances.nearer[name] < MAX_CANDIDATES)))
         for name, own in distances.copies.items()
     }
     count = len(distances.strangers)

@@ -19,17 +19,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from twinwatch import __version__
-from twinwatch.bundle import load_bundle, locate, require_place
-from twinwatch.calibration import calibrate, calibrated, findings
-from twinwatch.edits import EDITS, HARD_EDITS, OTHER_EDITS
-from twinwatch.encoder import Encoder
+from twinwatch.calibration import EDITS, HARD_EDITS, OTHER_EDITS, calibrate, calibrated, findings
+from twinwatch.cli import SafeGroup, calibration_table
 from twinwatch.errors import ConfigError, TwinwatchError
-from twinwatch.phrases import printable
-from twinwatch.tables import calibration_table
-from twinwatch.usage import Commands
+from twinwatch.search import Encoder, bundle_path, load_bundle, require_writable_target
+from twinwatch.wording import escape_controls
 from twinwatch_training.evaluate import Evaluation, mean_recall, save_evaluation
 from twinwatch_training.presets import preset
-from twinwatch_training.steps import Measurement, Steps, measure_bundle
+from twinwatch_training.stages import Measurement, Steps, measure_bundle
 from twinwatch_training.train import EpochLoss, choose_device
 
 STEPS = ("all", "fit", "cluster", "calibrate", "evaluate", "export", "report")
@@ -63,7 +60,7 @@ Picture = Annotated[Path | None, typer.Option("--picture", help="also draw the t
 Json = Annotated[Path | None, typer.Option("--json", help="also write the numbers to this file")]
 
 app = typer.Typer(
-    cls=Commands,
+    cls=SafeGroup,
     add_completion=False,
     no_args_is_help=True,
     help="Learn an encoder from a folder of pictures: `twinwatch-train DATA --out BUNDLE` does every step; each is a "
@@ -106,7 +103,7 @@ def everything(
 ) -> None:
     """Fit, cluster, calibrate, evaluate, export and report."""
     with _screen(_work(out, work)) as screen:
-        require_place(out)  # better before hours of training than after
+        require_writable_target(out)  # better before hours of training than after
         steps = screen.fit(data, preset_name, seed, device, epochs)
         screen.cluster(steps)
         screen.calibrate(steps)
@@ -192,7 +189,7 @@ def evaluate_command(
         name = bundle or "default"
         names = [each.strip() for each in against.split(",") if each.strip()]
         measured = measure_bundle(
-            load_bundle(locate(name)), folder, names, JUDGED if edited is None else edited, false_alarms, seed,
+            load_bundle(bundle_path(name)), folder, names, JUDGED if edited is None else edited, false_alarms, seed,
             screen.progress,
         )  # fmt: skip
         screen.show_leaderboard(measured, f"{name} on {folder}")
@@ -206,7 +203,7 @@ def evaluate_command(
 def export_command(out: Out, work: Work = None, device: Device = "auto") -> None:
     """Write the bundle: ONNX checked against torch, centroids, and what was measured."""
     with _screen(_work(out, work)) as screen:
-        require_place(out)
+        require_writable_target(out)
         screen.export(screen.steps(device), out)
 
 
@@ -352,7 +349,7 @@ class _Screen:
 
     def _say(self, line: str) -> None:
         # Paths may hold what rich would take for markup.
-        self._bars.console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+        self._bars.console.print(escape_controls(line), markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -368,7 +365,7 @@ def _screen(work: Path) -> Iterator[_Screen]:
     except TwinwatchError as error:
         _fail(error)
     except KeyboardInterrupt:
-        kept = printable(str(work))
+        kept = escape_controls(str(work))
         typer.echo(f"\ninterrupted: give the same command again to go on from the last epoch kept in {kept}", err=True)
         raise typer.Exit(INTERRUPTED) from None
 

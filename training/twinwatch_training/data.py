@@ -17,9 +17,8 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from twinwatch.calibration import pictures_below
-from twinwatch.decode import MAX_MEGAPIXELS, decode_exact
-from twinwatch.edits import ALL_EDITS, edited_bytes
+from twinwatch.calibration import ALL_EDITS, edited_bytes, pictures_below
+from twinwatch.decoding import MAX_MEGAPIXELS, decode_exact
 from twinwatch.errors import ConfigError, UnreadableError
 
 T = TypeVar("T")

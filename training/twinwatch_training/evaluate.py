@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from twinwatch.edits import EDITS, HARD_EDITS
+from twinwatch.calibration import EDITS, HARD_EDITS
 from twinwatch.errors import ConfigError
 from twinwatch_training.calibrate import pairwise
 from twinwatch_training.model import Embed

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from twinwatch.bundle import Bundle, Manifest, write_bundle
 from twinwatch.errors import TwinwatchError
+from twinwatch.search import Bundle, Manifest, write_bundle
 from twinwatch_training.calibrate import Calibration
 from twinwatch_training.cluster import Clusters
 from twinwatch_training.data import Pictures, Split

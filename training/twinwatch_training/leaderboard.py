@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twinwatch.edits import ALL_EDITS, SEED_EDITS, edited_bytes
+from twinwatch.calibration import ALL_EDITS, SEED_EDITS, edited_bytes
+from twinwatch_training.baselines import Method
 from twinwatch_training.calibrate import pairwise
 from twinwatch_training.data import Progress, in_threads
 from twinwatch_training.evaluate import Evaluation, evaluate
-from twinwatch_training.peers import Method
 
 _SAME = 1e-4  # what float32 makes of a distance of 0
 PAIR_EDIT = "mirror"

@@ -16,17 +16,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from twinwatch.bundle import Bundle
-from twinwatch.decode import MAX_MEGAPIXELS, decode_exact, decode_fit
-from twinwatch.edits import ALL_EDITS, EDITS, HARD_EDITS, edit_file
-from twinwatch.phrases import printable
-from twinwatch.verify import EVIDENCE_SIDE, compare
+from twinwatch.calibration import ALL_EDITS, EDITS, HARD_EDITS, edit_file
+from twinwatch.decoding import MAX_MEGAPIXELS, decode_exact, decode_fit
+from twinwatch.evidence import EVIDENCE_SIDE, compare
+from twinwatch.search import Bundle
+from twinwatch.wording import escape_controls
 from twinwatch_training.calibrate import Calibration, Distances
 from twinwatch_training.cluster import Clusters
 from twinwatch_training.data import Pictures, Split, spread
-from twinwatch_training.drawing import COPY, GREY, STRANGER, on_square, recall_bars, save, tile
 from twinwatch_training.evaluate import Evaluation
 from twinwatch_training.model import to_float
+from twinwatch_training.plots import COPY, GREY, STRANGER, on_square, recall_bars, save, tile
 from twinwatch_training.presets import preset
 from twinwatch_training.train import EpochLoss, Fitted
 
@@ -267,7 +267,7 @@ def _page(measured: Measured, bundle: Bundle) -> str:
         for name, share in measured.evaluation.recall.items()
     )
     skipped = "".join(
-        f"<li>{html.escape(printable(str(each.path)))}: {html.escape(printable(each.reason))}</li>"
+        f"<li>{html.escape(escape_controls(str(each.path)))}: {html.escape(escape_controls(each.reason))}</li>"
         for each in measured.pictures.skipped[:100]
     )
     rows = "".join(f"<tr><td>{name}</td><td>{html.escape(str(value))}</td></tr>" for name, value in facts.items())

@@ -21,10 +21,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from twinwatch.errors import ConfigError, TwinwatchError
+from twinwatch_training.augment import make_views, orientations
 from twinwatch_training.data import Pictures, Progress, Split, spread
 from twinwatch_training.model import AutoEncoder, to_float
 from twinwatch_training.presets import Preset
-from twinwatch_training.views import make_views, orientations
 
 CHECKPOINT = "checkpoint.pt"
 _NOT_FITTED = ("int8", "clusters", "copies_within", "strangers_within", "evidence_level")  # of a preset

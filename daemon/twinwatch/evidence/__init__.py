@@ -1,1 +1,8 @@
-"""What `verify` weighs: how two pictures lie on one another, and what is the same and what is not."""
+"""Do two pictures show the same? Pure functions over pixels: photos, pages, colours, detail.
+
+It reads no file and decides nothing about one.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from twinwatch.evidence.overlay import (
+from twinwatch.evidence.colour_rule import LUMA, Recolouring, find_rule
+from twinwatch.evidence.windows import (
     Finding,
     Floats,
     Mask,
@@ -24,7 +25,6 @@ from twinwatch.evidence.overlay import (
     lay,
     side_by_side,
 )
-from twinwatch.evidence.recolouring import LUMA, Recolouring, find_rule
 
 _SAME_SHAPE = 0.9  # the correlation from which a window's colour is believed
 _GREY = 5.0  # mean chroma below which a picture is grey; JPEG leaves 1 to 3

@@ -13,9 +13,9 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from twinwatch.evidence.overlay import COPY, Finding, Mask, Pair, Windows, correlate, side_by_side
 from twinwatch.evidence.page import DETAIL, DIFFERS, EXACT, closely
 from twinwatch.evidence.photo import hidden_by
+from twinwatch.evidence.windows import COPY, Finding, Mask, Pair, Windows, correlate, side_by_side
 
 # Measured on dev, of photos at 1,024 pixels: so many windows side by side that correlate by so much less than 95 in 100
 # others, and are left so many levels apart whatever their contrast, one in 1,000 edited copies has (of those at JPEG

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from twinwatch.evidence.overlay import COPY, Finding, Grid, Mask, Pair, Tone, Windows, correlate, refined, side_by_side
-from twinwatch.evidence.placement import Placement
+from twinwatch.evidence.transforms import Placement
+from twinwatch.evidence.windows import COPY, Finding, Grid, Mask, Pair, Tone, Windows, correlate, refined, side_by_side
 
 SIDE = 1024  # pixels; decode no smaller
 
@@ -41,8 +41,8 @@ _BLURRED = Grid(512, cell=6, reach=1, texture=8.0, sigmas=7)
 def judge_page(placement: Placement, pair: Pair) -> Finding:
     """Compare a page window by window, coarsely first, then at the finest size that both pictures resolve."""
     windows = correlate(placement, pair, _COARSE)
-    counted = windows.either
-    if int(counted.sum()) < _MIN_WINDOWS or float((windows.likeness[counted] >= COPY).mean()) < _FOLLOW:
+    pluralize = windows.either
+    if int(pluralize.sum()) < _MIN_WINDOWS or float((windows.likeness[pluralize] >= COPY).mean()) < _FOLLOW:
         return Finding(0.0, windows, np.zeros_like(windows.whole))
     windows = closely(windows, pair)
     if windows.detail >= DETAIL:
@@ -67,19 +67,19 @@ def closely(windows: Windows, pair: Pair, tone: Tone | None = None) -> Windows:
 def _finding(windows: Windows, differs: float, limit: float) -> Finding:
     """1 where no window of text differs, 0.6 where a share `limit` of them does, 0 soon after."""
     bars = _bars(windows)
-    counted = windows.both & ~bars
-    if int(counted.sum()) < _MIN_WINDOWS:
+    pluralize = windows.both & ~bars
+    if int(pluralize.sum()) < _MIN_WINDOWS:
         return Finding(0.0, windows, bars)
-    share = float((windows.likeness[counted] < differs).mean())
+    share = float((windows.likeness[pluralize] < differs).mean())
     return Finding(max(0.0, 1 - (1 - COPY) * share / limit), windows, bars)
 
 
 def _one_figure_differs(windows: Windows, hidden: Mask) -> bool:
     """True where a few windows side by side fall out of what the page agrees in, however much the page holds."""
-    counted = windows.both & ~hidden
-    usual = float(np.quantile(windows.likeness[counted], 0.01))
+    pluralize = windows.both & ~hidden
+    usual = float(np.quantile(windows.likeness[pluralize], 0.01))
     least = min(max(usual - _FALLS_OUT, _OUT[0]), _OUT[1])
-    return bool(side_by_side(counted & (windows.likeness < least), _SIDE_BY_SIDE).any())
+    return bool(side_by_side(pluralize & (windows.likeness < least), _SIDE_BY_SIDE).any())
 
 
 def _bars(windows: Windows) -> Mask:

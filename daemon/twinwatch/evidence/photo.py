@@ -8,9 +8,10 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from twinwatch.evidence.additions import differing, laid_over
 from twinwatch.evidence.colours import lay_colours
-from twinwatch.evidence.overlay import (
+from twinwatch.evidence.overlaid import differing, laid_over
+from twinwatch.evidence.transforms import Placement
+from twinwatch.evidence.windows import (
     COPY,
     Finding,
     Grid,
@@ -24,7 +25,6 @@ from twinwatch.evidence.overlay import (
     refined,
     tone_of,
 )
-from twinwatch.evidence.placement import Placement
 
 FEATURE_SIDES = (160, 256)  # where strangers are told, and where a placement is found: at 208 deep crops are lost
 
@@ -129,10 +129,10 @@ def _agrees_throughout(windows: Windows) -> bool:
 
 def _agreeing(windows: Windows, hidden: Mask | None = None) -> float:
     """Share of the texture that agrees, 0..1, but for what is `hidden`."""
-    counted = windows.either if hidden is None else windows.either & ~hidden
-    if int(counted.sum()) < _MIN_WINDOWS:
+    pluralize = windows.either if hidden is None else windows.either & ~hidden
+    if int(pluralize.sum()) < _MIN_WINDOWS:
         return 0.0
     # Texture weighs by its share in its own picture, so that a flatter contrast does not make a copy weigh less.
-    ours, theirs = windows.deviation * counted, windows.copy_deviation * counted  # [rows, columns]
+    ours, theirs = windows.deviation * pluralize, windows.copy_deviation * pluralize  # [rows, columns]
     weight = ours / max(float(ours.sum()), 1e-6) + theirs / max(float(theirs.sum()), 1e-6)
     return float((weight * (windows.likeness >= _AGREES[windows.grid.side])).sum() / weight.sum())

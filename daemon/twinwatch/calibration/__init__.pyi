@@ -1,0 +1,17 @@
+from .edits import (
+    ALL_EDITS as ALL_EDITS,
+    EDITS as EDITS,
+    HARD_EDITS as HARD_EDITS,
+    OTHER_EDITS as OTHER_EDITS,
+    SEED_EDITS as SEED_EDITS,
+    edit_file as edit_file,
+    edited_bytes as edited_bytes,
+)
+from .measure import (
+    Calibration as Calibration,
+    calibrate as calibrate,
+    calibrated as calibrated,
+    findings as findings,
+    pictures_below as pictures_below,
+    view_of as view_of,
+)

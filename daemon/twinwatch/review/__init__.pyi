@@ -1,0 +1,2 @@
+from . import decisions as decisions
+from .recovery import reconcile as reconcile

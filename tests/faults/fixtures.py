@@ -1,0 +1,67 @@
+"""What the proofs with a real daemon share: pictures that only equal bytes make copies, what became of them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image
+
+from daemon_site import Site
+from twinwatch.quarantine import Quarantine, Record
+
+
+def plain(number: int) -> bytes:
+    """A picture of 16 pixels in one colour, another one for each number: of one size in bytes.
+
+    Nothing but equal bytes makes a copy of it.
+    """
+    file = io.BytesIO()
+    Image.new("RGB", (4, 4), (number >> 16 & 255, number >> 8 & 255, number & 255)).save(file, "BMP")
+    return file.getvalue()
+
+
+def write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+def paths(folder: Path) -> set[bytes]:
+    """The paths of all files beneath a folder, outside of quarantine, relative to it."""
+    top = os.fsencode(folder)
+    found = set()
+    for parent, folders, names in os.walk(top):
+        folders[:] = [name for name in folders if name != b".twinwatch"]
+        found.update(os.path.join(parent, name).removeprefix(top + b"/") for name in names)
+    return found
+
+
+def tree(folder: Path) -> dict[bytes, bytes]:
+    """The bytes of every file beneath a folder, outside of quarantine, by path relative to it; none may leave."""
+    found = {}
+    for path in paths(folder):
+        with open(os.path.join(os.fsencode(folder), path), "rb") as file:  # noqa: PTH123  pathlib takes no bytes
+            found[path] = file.read()
+    return found
+
+
+def held(root: Path) -> list[Record]:
+    """The records of what lies in a root's quarantine."""
+    return [record for record in Quarantine(root).records() if record.state == "quarantined"]
+
+
+def held_bytes(root: Path, record: Record) -> bytes:
+    return (root / ".twinwatch/quarantine/files" / record.id).read_bytes()
+
+
+@contextlib.contextmanager
+def running(site: Site) -> Iterator[Site]:
+    """A site whose daemon is started, and ended with the block."""
+    site.start()
+    try:
+        yield site
+    finally:
+        site.end()
