@@ -3,6 +3,44 @@
 It never writes to a user's file and knows nothing of pictures.
 """
 
-import lazy_loader
+from twinwatch.fs import linux
+from twinwatch.fs.access import why_unusable
+from twinwatch.fs.files import (
+    TRANSIENT_ERRNOS,
+    FileIdentity,
+    StatTuple,
+    folder_id,
+    hash_file,
+    look,
+    open_beneath,
+    open_folder,
+    open_root,
+    read_whole,
+    stat_beneath,
+    stat_tuple,
+)
+from twinwatch.fs.linux import closing
+from twinwatch.fs.mounts import mount_of
+from twinwatch.fs.paths import COOKIE_PREFIX, PRIVATE_FOLDER, split
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__all__ = [
+    "COOKIE_PREFIX",
+    "PRIVATE_FOLDER",
+    "TRANSIENT_ERRNOS",
+    "FileIdentity",
+    "StatTuple",
+    "closing",
+    "folder_id",
+    "hash_file",
+    "linux",
+    "look",
+    "mount_of",
+    "open_beneath",
+    "open_folder",
+    "open_root",
+    "read_whole",
+    "split",
+    "stat_beneath",
+    "stat_tuple",
+    "why_unusable",
+]

@@ -3,6 +3,12 @@
 `decide` is pure; `apply` is the only writer. It never watches folders and never prints.
 """
 
-import lazy_loader
+from twinwatch.judging.circuit_breaker import CircuitBreaker
+from twinwatch.judging.pipeline import Pipeline
+from twinwatch.judging.watched_root import WatchedRoot
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__all__ = [
+    "CircuitBreaker",
+    "Pipeline",
+    "WatchedRoot",
+]

@@ -4,6 +4,19 @@ It is the only package that touches users' files. It never deletes, replaces or 
 each file's record on disk is enough to restore it.
 """
 
-import lazy_loader
+from twinwatch.quarantine.directories import BusyError, stir
+from twinwatch.quarantine.proof import ChangedError, refusals
+from twinwatch.quarantine.quarantine import Moved, Quarantine, StorageFaultError
+from twinwatch.quarantine.records import MoveOrder, Record
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__all__ = [
+    "BusyError",
+    "ChangedError",
+    "MoveOrder",
+    "Moved",
+    "Quarantine",
+    "Record",
+    "StorageFaultError",
+    "refusals",
+    "stir",
+]

@@ -3,6 +3,11 @@
 It never decides and never rewrites a line.
 """
 
-import lazy_loader
+from twinwatch.reporting.duplicates_log import DuplicatesLog, event_of, flush_outbox, path_fields
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__all__ = [
+    "DuplicatesLog",
+    "event_of",
+    "flush_outbox",
+    "path_fields",
+]

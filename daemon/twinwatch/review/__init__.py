@@ -3,6 +3,10 @@
 It needs no model, decoder or judge, so that a file can be put back when those are broken.
 """
 
-import lazy_loader
+from twinwatch.review import decisions
+from twinwatch.review.recovery import reconcile
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__all__ = [
+    "decisions",
+    "reconcile",
+]

@@ -3,6 +3,24 @@
 Nothing outside this package knows SQL. It never opens a user's file.
 """
 
-import lazy_loader
+from twinwatch.store.catalog import ORIGINALS, Catalog, Content, ContentFiles, File, Root, UnreadableFile
+from twinwatch.store.root_lookup import RootOfflineError, resolve_root
+from twinwatch.store.tables import connect, contents, embeddings, files
+from twinwatch.store.verdicts import Verdict
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__all__ = [
+    "ORIGINALS",
+    "Catalog",
+    "Content",
+    "ContentFiles",
+    "File",
+    "Root",
+    "RootOfflineError",
+    "UnreadableFile",
+    "Verdict",
+    "connect",
+    "contents",
+    "embeddings",
+    "files",
+    "resolve_root",
+]

@@ -3,6 +3,23 @@
 It never opens a picture, judges or moves one. It meets judging only in the store's queue.
 """
 
-import lazy_loader
+from twinwatch.watching.events import ChangeQueue, EventWatcher, watch_limit
+from twinwatch.watching.ingest import Ingest, RootPath, enqueue
+from twinwatch.watching.monitor import RootMonitor, uses_events
+from twinwatch.watching.scan import ChangedFile, PathFilter, scan_root
+from twinwatch.watching.settle import Settler
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__all__ = [
+    "ChangeQueue",
+    "ChangedFile",
+    "EventWatcher",
+    "Ingest",
+    "PathFilter",
+    "RootMonitor",
+    "RootPath",
+    "Settler",
+    "enqueue",
+    "scan_root",
+    "uses_events",
+    "watch_limit",
+]

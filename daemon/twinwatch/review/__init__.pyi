@@ -1,2 +1,0 @@
-from . import decisions as decisions
-from .recovery import reconcile as reconcile
