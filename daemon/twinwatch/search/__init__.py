@@ -1,6 +1,6 @@
-"""From pixels to neighbours: the trained bundle, the encoder, clusters and the exact index.
+"""From pixels to neighbours: the trained bundle, its encoder, clusters and the exact vector index.
 
-It knows no files, no catalogue and no verdicts.
+The package reads and writes bundles, but knows no pictures' files, no catalogue and no verdicts.
 """
 
 import lazy_loader

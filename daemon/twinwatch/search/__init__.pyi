@@ -5,6 +5,8 @@ from .bundle import (
     Manifest as Manifest,
     bundle_path as bundle_path,
     load_bundle as load_bundle,
+)
+from .bundle_writer import (
     require_writable_target as require_writable_target,
     write_bundle as write_bundle,
 )

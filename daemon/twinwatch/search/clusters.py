@@ -1,25 +1,26 @@
-"""The centroids of clusters: which is nearest, how far it lies, and how much farther a picture's copies may. Pure."""
+"""Centroids of clusters: the nearest one, its distance, and the correction of the radius that follows from it. Pure."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Of the difference in distance to the nearest centroid: with 1 photos would gain little more, and documents lose by it.
-_WEIGHT = 0.75
-MOST_REMOTE = 0.15
-"""Share of the usual distance that may be added to a radius; painted pictures, remote from all, have 0.08."""
+# Correction of the radius for each unit of distance to the nearest centroid. A slope of 1 would find few more copies
+# among photos, and fewer among documents.
+_SLOPE = 0.75
+MAX_CORRECTION = 0.15
+"""The largest correction, as a share of the usual distance. Painted pictures, far from all centroids, reach 0.08."""
 
 
 class Centroids:
-    """Of k clusters, float32 [k, dim]."""
+    """The centroids of k clusters, float32 [k, dim]."""
 
     def __init__(self, centroids: NDArray[np.float32]) -> None:
         self._centroids = centroids
         self._half_squares = (centroids**2).sum(axis=1) / 2  # [k]
 
     def nearest(self, embeddings: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Return the cluster whose centroid is nearest to each of float32 [N, dim]: int64 [N]."""
+        """Return the cluster of the nearest centroid for each of float32 [N, dim]: int64 [N]."""
         return np.asarray((embeddings @ self._centroids.T - self._half_squares).argmax(axis=1), np.int64)
 
     def distances(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -28,10 +29,11 @@ class Centroids:
 
 
 def radius_correction(distances: NDArray[np.float32], usual: float) -> NDArray[np.float32]:
-    """How much farther than a usual one's a picture's copies may lie, by its distance to the nearest centroid, [N].
+    """Return what to add to the usual radius, float32 [N], by the distance to the nearest centroid, float32 [N].
 
-    Where pictures lie close together, strangers are near; one that lies far from all is far from its copies too. Among
-    descriptors for copy detection this is known as score normalisation against a background (Pizzi et al. 2022, "A
-    self-supervised descriptor for image copy detection"); the centroids are that background here.
+    `usual` is the distance to the nearest centroid for which the correction is zero. In a dense region pictures of
+    other things are near, so the radius shrinks; far from all centroids a picture is far from its own copies too, so
+    the radius grows. This is score normalisation against a background set, here the centroids (Pizzi et al. 2022, "A
+    self-supervised descriptor for image copy detection").
     """
-    return np.asarray(np.minimum(_WEIGHT * (distances - usual), MOST_REMOTE * usual), np.float32)
+    return np.asarray(np.minimum(_SLOPE * (distances - usual), MAX_CORRECTION * usual), np.float32)

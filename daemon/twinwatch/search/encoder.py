@@ -1,4 +1,4 @@
-"""ONNX Runtime session: pixels to embeddings."""
+"""The encoder: pixels to embeddings, by ONNX Runtime on a GPU or the CPU."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from twinwatch.search.bundle import EMBEDDING_DIM, Bundle
 Device = Literal["auto", "cpu", "cuda"]
 
 _CUDA = {
-    "use_tf32": "0",  # its 10 bits would move an embedding by 0.03 from what the CPU computes
-    "cudnn_conv_algo_search": "HEURISTIC",  # by trial it costs 100 ms for every new size of a batch, and gains nothing
+    "use_tf32": "0",  # the 10 bits of TF32 would move an embedding by 0.03 from the CPU's
+    "cudnn_conv_algo_search": "HEURISTIC",  # EXHAUSTIVE takes 100 ms for each new batch size and gains nothing
 }
 
 
 class Encoder:
-    """Embeds batches of pictures. `device` says where it really runs, `fallback` why that is not the GPU."""
+    """Embeds batches of pictures on `device`, `cuda` or `cpu`. If no GPU was found, `fallback` says why."""
 
     def __init__(self, bundle: Bundle, device: Device = "auto", threads: int = 1) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        options.log_severity_level = 4  # what matters of a missing GPU is said once, in `fallback`
+        options.log_severity_level = 4  # a missing GPU is reported once, by `fallback`
         providers: list[str | tuple[str, dict[str, str]]] = ["CPUExecutionProvider"]
         if device != "cpu" and _load_cuda():
             providers.insert(0, ("CUDAExecutionProvider", _CUDA))
@@ -46,7 +46,7 @@ class Encoder:
         self._require("embedding", "tensor(float)", [EMBEDDING_DIM], self._session.get_outputs())
 
     def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return float32 [N, 256] for uint8 [N, H, W, 3], RGB, of the bundle's input size."""
+        """Return the embeddings, float32 [N, 256], of uint8 [N, H, W, 3], RGB, in the bundle's input size."""
         (embedding,) = self._session.run(["embedding"], {"pixels": pixels})
         return np.asarray(embedding, dtype=np.float32)
 
@@ -58,7 +58,7 @@ class Encoder:
 
 
 def _load_cuda() -> bool:
-    """Let ONNX Runtime find the CUDA and cuDNN wheels of the `cuda` extra; False if there is no driver to use them."""
+    """Load the CUDA and cuDNN libraries of the `cuda` extra. False without a CUDA driver or its execution provider."""
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError:
