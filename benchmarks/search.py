@@ -34,7 +34,7 @@ from PIL import Image
 
 from twinwatch.calibration import pictures_below
 from twinwatch.decoding import MAX_MEGAPIXELS, decode_exact
-from twinwatch.search import AXES, EMBEDDING_DIM, Bundle, Encoder, ExactIndex, bundle_path, load_bundle, recluster
+from twinwatch.search import EMBEDDING_DIM, Bundle, Encoder, ExactIndex, bundle_path, load_bundle, recluster
 
 try:
     import faiss
@@ -105,10 +105,9 @@ def medians_ms(queries: Vectors, searches: dict[str, Callable[[Vectors], Any]]) 
 
 
 def size_bytes(index: ExactIndex) -> int:
-    """Of members and what is known of each; a sealed block's codes, which ONNX Runtime holds, by their number."""
-    arrays = ((block.vectors, block.offsets, block.keys, block.clusters) for block in index._blocks)
-    codes = sum((AXES + 1) * len(block) for block in index._blocks)
-    return codes + sum(array.nbytes for each in arrays for array in each) + index._places.nbytes
+    """Return the bytes of an index: embeddings, codes, offsets, keys, clusters and the row of each key."""
+    arrays = ((block.vectors, block.codes, block.offsets, block.keys, block.clusters) for block in index._blocks)
+    return sum(array.nbytes for each in arrays for array in each) + index._blocks._rows.nbytes
 
 
 def brute_force(vectors: Vectors, query: Vectors) -> Vectors:
@@ -214,7 +213,7 @@ def wall_s(work: Callable[[], Any]) -> float:
 
 
 def grown(centroids: Vectors, vectors: Vectors, queries: Vectors, radius: float) -> list[dict[str, float]]:
-    """Add one after the other to an empty index, as the daemon does, clustering anew when it is outgrown."""
+    """Add one after the other to an empty index, as the daemon does, clustering anew when that pays."""
     index = ExactIndex(centroids)
     marks = {count * 10**power for power in range(2, 8) for count in (1, 2, 5)} | {len(vectors)}
     rows, adding_s, clustering_s = [], 0.0, 0.0
@@ -222,7 +221,7 @@ def grown(centroids: Vectors, vectors: Vectors, queries: Vectors, radius: float)
         started_s = time.thread_time()
         index.add(key, vector)
         added_s = time.thread_time()
-        if index.outgrown():
+        if index.needs_recluster():
             index = recluster(*index.vectors())
         adding_s, clustering_s = adding_s + added_s - started_s, clustering_s + time.thread_time() - added_s
         if len(index) in marks:

@@ -16,6 +16,7 @@ SCANNER = "tests/watching/test_scan.py::test_"
 ROOTS = "tests/store/test_root_lookup.py::test_"
 SETTLE = "tests/watching/test_settle.py::test_"
 INDEX = "tests/search/test_exact.py::test_"
+INDEX_CONTRACT = "tests/search/test_exact.py::TestExactIndex::test_"
 DUPLOG = "tests/reporting/test_duplicates_log.py::test_"
 CATALOG = "tests/store/test_catalog.py::test_"
 DECISIONS = "tests/review/test_decisions.py::test_"
@@ -176,10 +177,10 @@ MUTANTS = (
     mutant("nothing settles", "watching/settle", "        if age_ns >= self.settle_s * 1e9:", "        if True:", "a file is judged once it is whole", f"{SETTLE}old_is_as_old_as_the_settling_time"),
     mutant("an overflow of events asks for no scan", "watching/events", "            self._watcher.lost_events()\n", "            pass\n", MISSED, f"{WATCHER}an_overflow_of_the_kernel_s_queue_marks_every_armed_root"),
     mutant("hints that do not fit are dropped", "watching/events", "                self._lossy.add(root)\n", "                pass\n", MISSED, f"{WATCHER}beyond_the_capacity_the_root_is_marked"),
-    mutant("codes are taken for what they stand for", "search/exact", "(reach + float(errors[0]) + self._error + rounding)", "reach", MISSED, f"{INDEX}a_query_returns_what_brute_force_does"),
-    mutant("the nearest of a few are taken for the nearest", "search/exact", "float(near[most - 1])", "float(near[0])", MISSED, f"{INDEX}the_nearest_are_kept"),
-    mutant("a query is moved into another box than the members", "search/exact", "shadows.clip(-_LARGEST * self.step, _LARGEST * self.step)", "shadows.clip(-_LARGEST * wide, _LARGEST * wide)", MISSED, f"{INDEX}what_its_codes_cannot_hold_is_found_too"),
-    mutant("a member that left stays in its place", "search/exact", "        block.leave(place)\n", "", "nobody is accused of being a copy of what is gone", f"{INDEX}members_that_move_are_found_where_they_are"),
+    mutant("codes are taken for what they stand for", "search/codes", "(distance + self.error + slack)", "distance", MISSED, f"{INDEX_CONTRACT}a_query_returns_what_brute_force_does"),
+    mutant("the nearest of a few are taken for the nearest", "search/exact", "float(near[most - 1])", "float(near[0])", MISSED, f"{INDEX_CONTRACT}the_nearest_are_kept"),
+    mutant("a query is moved into another box than the members", "search/codes", ".clip(-reach, reach)", ".clip(-_MAX_CODE * step, _MAX_CODE * step)", MISSED, f"{INDEX}what_its_codes_cannot_hold_is_found_too"),
+    mutant("a deleted member keeps its row", "search/blocks", "        block.delete(row)\n", "", "nobody is accused of being a copy of what is gone", f"{INDEX}members_that_move_are_found_where_they_are"),
     mutant("a PNG without its end is whole", "decoding/decode", 'b"IEND" not in data', "False", "a truncated file is no copy", "tests/decoding/test_decode.py::test_a_truncated_file_is_refused"),
     # The log, and the state
     mutant("a line is written by each who comes", "reporting/duplicates_log", "            if catalog.cases.claim_line(case):", "            if catalog.cases.claim_line(case) or True:", LOGGED, f"{DUPLOG}two_at_work_write_each_verdict_once"),

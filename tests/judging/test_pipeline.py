@@ -870,7 +870,7 @@ def test_a_dismissed_content_is_no_copy_of_a_copy_either(bench: Bench) -> None:
 
 def test_what_came_after_the_clusters_were_made_anew_is_found(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = [True]
-    monkeypatch.setattr(ExactIndex, "outgrown", lambda index: bool(len(index) == 12 and asked and asked.pop()))
+    monkeypatch.setattr(ExactIndex, "needs_recluster", lambda index: bool(len(index) == 12 and asked and asked.pop()))
     for number in range(12):
         bench.put(f"{number}.png", data(number))
     bench.settle()

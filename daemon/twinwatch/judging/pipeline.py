@@ -348,7 +348,7 @@ class Pipeline:
             judge.index = _caught_up(self._swap.get(), judge.index)
             self._reclustering = None
             malloc.give_back()
-        elif self._reclustering is None and judge.index.outgrown():
+        elif self._reclustering is None and judge.index.needs_recluster():
             keys, vectors = judge.index.vectors()
             self._reclustering = threading.Thread(
                 target=lambda: self._swap.put(recluster(keys, vectors)), name="recluster"

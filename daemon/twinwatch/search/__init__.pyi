@@ -1,3 +1,8 @@
+from .base import (
+    MAX_CANDIDATES as MAX_CANDIDATES,
+    Match as Match,
+    VectorIndex as VectorIndex,
+)
 from .bundle import (
     EMBEDDING_DIM as EMBEDDING_DIM,
     Bundle as Bundle,
@@ -15,9 +20,8 @@ from .clusters import (
     radius_correction as radius_correction,
 )
 from .encoder import Encoder as Encoder
-from .exact import (
-    AXES as AXES,
-    MAX_CANDIDATES as MAX_CANDIDATES,
-    ExactIndex as ExactIndex,
+from .exact import ExactIndex as ExactIndex
+from .reclustering import (
+    catch_up as catch_up,
     recluster as recluster,
 )
