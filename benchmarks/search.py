@@ -1,13 +1,15 @@
-"""Exact search against faiss and brute force over the same embeddings, as the library grows; prints ratios of times.
+"""Times exact search against faiss and brute force over the same embeddings, at several sizes of the library.
 
-The embeddings have the shape of real ones: those of a folder's pictures, or of painted ones, each moved about within
-the covariance of its 60 nearest neighbours and put back on the unit sphere; how far the nearest are is printed of both.
-Each answer is compared with brute force. All run in one thread and take turns, query by query; times are processor
-time, so that what else the machine does counts for little. Needs faiss-cpu to stand beside, up to a million, as it
-keeps a copy of its own; without it there is brute force only. IndexIVFFlat visits as many lists as find every neighbour
-of the queries that are timed; what it then misses of others is told. With --file the largest library is searched once
-more with its embeddings in a file, as one that exceeds the memory would be, and what fifty million pictures would take
-is told from that.
+The embeddings are drawn to be like real ones, those of a folder's pictures or of painted ones: each is moved within the
+covariance of the 60 nearest neighbours of a real one and put back on the unit sphere. The distances to the nearest
+neighbour are printed for both, so that the two can be compared.
+
+Every answer is checked against brute force. All searches run in one thread and alternate, query by query. Times are
+processor time, which other programs disturb little. faiss-cpu is optional, and used up to a million embeddings, as it
+keeps a copy of them. IndexIVFFlat probes the smallest number of lists that finds all neighbours of the timed queries;
+how many neighbours of other queries it then misses is printed. With --file the largest library is searched once more
+with its embeddings in a file, as one larger than memory would be, and the cost of fifty million pictures is
+extrapolated from that.
 """
 
 from __future__ import annotations
@@ -44,12 +46,12 @@ except ImportError:
 Vectors = NDArray[np.float32]
 
 NEAREST = 20
-_NEIGHBOURS, _OF_ITSELF, _SPREAD = 60, 0.6, (0.5, 1.1)
+_NEIGHBOURS, _OWN_SHARE, _SPREAD = 60, 0.6, (0.5, 1.1)
 _ROUNDING = 1e-4
-_RIVALS_MOST = 1_000_000  # embeddings; faiss keeps a copy of its own
-_FEW_QUERIES = 20  # where brute force takes seconds
-_OTHERS = 1000  # queries that a rival was not set up with
-_AT_ONCE = 1 << 16  # embeddings that brute force looks at
+_MAX_BASELINE_SIZE = 1_000_000  # embeddings; faiss keeps a copy of them
+_FEW_QUERIES = 20  # for sizes at which brute force takes seconds
+_UNSEEN_QUERIES = 1000  # that IndexIVFFlat was not tuned with
+_BATCH = 1 << 16  # embeddings, in brute force
 
 
 def real_embeddings(bundle: Bundle, folder: Path | None, painted: int) -> Vectors:
@@ -67,8 +69,8 @@ def real_embeddings(bundle: Bundle, folder: Path | None, painted: int) -> Vector
     return np.concatenate([encoder.embed(batch) for batch in batches])
 
 
-def made_like(real: Vectors, size: int, seed: int = 0) -> Vectors:
-    """Return float32 [size, 256] in random order, each near one of `real` [n, 256] as the neighbours of that are."""
+def synthesize(real: Vectors, size: int, seed: int = 0) -> Vectors:
+    """Return float32 [size, 256] in random order, drawn around `real` [n, 256] like the neighbours there."""
     rng = np.random.default_rng(seed)
     parents = np.sort(rng.integers(0, len(real), size))
     made = np.empty((size, real.shape[1]), np.float32)
@@ -80,21 +82,21 @@ def made_like(real: Vectors, size: int, seed: int = 0) -> Vectors:
         middle = near.mean(axis=0)
         weights = rng.normal(size=(end - start, len(near))) * rng.uniform(*_SPREAD, (end - start, 1))
         moved = weights.astype(np.float32) @ (near - middle) / np.float32(len(near) ** 0.5)
-        near_it = middle + _OF_ITSELF * (real[parent] - middle) + moved
+        near_it = middle + _OWN_SHARE * (real[parent] - middle) + moved
         made[start:end] = near_it / np.linalg.norm(near_it, axis=1, keepdims=True)
     rng.shuffle(made)
     return made
 
 
 def nearest_quantiles(vectors: Vectors, among: int, seed: int = 0) -> NDArray[np.float64]:
-    """Return the 5, 25, 50, 75 and 95% quantiles of the distance to the nearest, of up to 1,000 in so many others."""
+    """Return the 5, 25, 50, 75 and 95% quantiles of the distance to the nearest of `among` others."""
     picked = vectors[np.random.default_rng(seed).permutation(len(vectors))[: among + min(1000, among // 4)]]
     squares = 2 - 2 * picked[among:] @ picked[:among].T  # [queries, among]
     return np.quantile(np.sqrt(np.maximum(squares.min(axis=1), 0)), (0.05, 0.25, 0.5, 0.75, 0.95))
 
 
 def medians_ms(queries: Vectors, searches: dict[str, Callable[[Vectors], Any]]) -> dict[str, float]:
-    """Return the processor time of each search, which take turns."""
+    """Return the median processor time of each search; the searches alternate."""
     times_s: dict[str, list[float]] = {name: [] for name in searches}
     for query in queries:
         for name, search in searches.items():
@@ -112,12 +114,12 @@ def size_bytes(index: ExactIndex) -> int:
 
 def brute_force(vectors: Vectors, query: Vectors) -> Vectors:
     """Return the distances of float32 [size, 256] from a query [256], float32 [size]."""
-    parts = (vectors[start : start + _AT_ONCE] for start in range(0, len(vectors), _AT_ONCE))
+    parts = (vectors[start : start + _BATCH] for start in range(0, len(vectors), _BATCH))
     return np.concatenate([np.linalg.norm(part - query, axis=1) for part in parts])
 
 
 def require_exact(index: ExactIndex, vectors: Vectors, query: Vectors, radius: float) -> None:
-    """Compare the nearest and the whole range with brute force, but for what lies on the edge within float32."""
+    """Compare the nearest and the whole range with brute force, up to float32 rounding at the edge of the radius."""
     distances = brute_force(vectors, query)
     expected = np.sort(distances[distances <= radius])
     for most in (NEAREST, None):
@@ -133,27 +135,27 @@ def require_exact(index: ExactIndex, vectors: Vectors, query: Vectors, radius: f
             raise SystemExit("search differs from brute force")
 
 
-def measure(vectors: Vectors, queries: Vectors, others: Vectors, radius: float) -> dict[str, float]:
-    """Medians of one size, in milliseconds, and ratios: how many times the other's speed ours has."""
+def measure(vectors: Vectors, queries: Vectors, unseen: Vectors, radius: float) -> dict[str, float]:
+    """Return the figures of one size: median times of a query in milliseconds, by name of the search, and memory."""
     started_s = time.thread_time()
-    index = recluster(np.arange(len(vectors)), vectors)  # only asked from here on, so it may share them
+    index = recluster(np.arange(len(vectors)), vectors)  # shares the embeddings, and is not changed
     built_s = time.thread_time() - started_s
     found = {"size": float(len(vectors)), "built_s": built_s}
     found["member_bytes"] = size_bytes(index) / len(vectors)
     for query in queries:
         require_exact(index, vectors, query, radius)
-    rivals: dict[str, Callable[[Vectors], Any]] = {"brute force": lambda query: brute_force(vectors, query)}
-    if faiss is not None and len(vectors) <= _RIVALS_MOST:
+    baselines: dict[str, Callable[[Vectors], Any]] = {"brute force": lambda query: brute_force(vectors, query)}
+    if faiss is not None and len(vectors) <= _MAX_BASELINE_SIZE:
         flat = faiss.IndexFlatL2(vectors.shape[1])
         flat.add(vectors)
-        rivals["IndexFlatL2"] = lambda query: flat.search(query[None], NEAREST)
+        baselines["IndexFlatL2"] = lambda query: flat.search(query[None], NEAREST)
         lists = round(len(vectors) ** 0.5)
         inverted = faiss.IndexIVFFlat(faiss.IndexFlatL2(vectors.shape[1]), vectors.shape[1], lists)
         inverted.train(vectors[: 64 * lists])
         inverted.add(vectors)
 
         def missed(asked: Vectors) -> int:
-            """How many of the nearest the lists do not hold."""
+            """Return how many of the nearest neighbours the probed lists do not hold."""
             nearest = ({match.key for match in index.query(query, radius, NEAREST)} for query in asked)
             return sum(
                 len(ours - {*inverted.search(query[None], NEAREST)[1][0].tolist()})
@@ -164,8 +166,8 @@ def measure(vectors: Vectors, queries: Vectors, others: Vectors, radius: float) 
             inverted.nprobe = max(1, probes)
             if not missed(queries):
                 break
-        beyond = f"{missed(others)} of the neighbours of {len(others):,} other queries missed"
-        rivals[f"IndexIVFFlat at full recall ({inverted.nprobe} of {lists} lists; {beyond})"] = lambda query: (
+        beyond = f"{missed(unseen)} of the neighbours of {len(unseen):,} other queries missed"
+        baselines[f"IndexIVFFlat at full recall ({inverted.nprobe} of {lists} lists; {beyond})"] = lambda query: (
             inverted.search(query[None], NEAREST)
         )
     found["in_range"] = float(np.median([len(index.query(query, radius)) for query in queries]))
@@ -173,13 +175,14 @@ def measure(vectors: Vectors, queries: Vectors, others: Vectors, radius: float) 
         "nearest_ms": lambda query: index.query(query, radius, NEAREST),
         "range_ms": lambda query: index.query(query, radius),
     }
-    return found | medians_ms(queries, {**ours, **rivals})
+    return found | medians_ms(queries, {**ours, **baselines})
 
 
 def in_a_file(vectors: Vectors, queries: Vectors, radius: float, folder: Path) -> dict[str, float]:
-    """Search the same with the embeddings in a file there: with its pages in memory, and with none of them.
+    """Search with the embeddings in a file below `folder`: once with its pages in memory (warm), once without (cold).
 
-    Codes and the like stay in memory. Times on the clock; a page is read for about every embedding that is looked at.
+    Everything but the embeddings stays in memory. Times are wall time. Nearly every embedding that is measured costs a
+    page.
     """
     with tempfile.NamedTemporaryFile(dir=folder, prefix="twinwatch-search-") as file:
         stored = np.memmap(file, np.float32, "w+", shape=vectors.shape)
@@ -213,7 +216,7 @@ def wall_s(work: Callable[[], Any]) -> float:
 
 
 def grown(centroids: Vectors, vectors: Vectors, queries: Vectors, radius: float) -> list[dict[str, float]]:
-    """Add one after the other to an empty index, as the daemon does, clustering anew when that pays."""
+    """Add embeddings one by one to an empty index, as the daemon does, and re-cluster it when it needs that."""
     index = ExactIndex(centroids)
     marks = {count * 10**power for power in range(2, 8) for count in (1, 2, 5)} | {len(vectors)}
     rows, adding_s, clustering_s = [], 0.0, 0.0
@@ -251,11 +254,11 @@ def show(found: dict[str, float]) -> None:
     )
 
 
-def on_paper(rows: list[dict[str, float]], filed: dict[str, float], size: int = 50_000_000) -> str:
-    """Say what a library beyond this machine would take, by the line through the last two sizes.
+def extrapolate(rows: list[dict[str, float]], filed: dict[str, float], size: int = 50_000_000) -> str:
+    """Return a sentence on the cost of a library larger than this machine's memory, linear in the last two sizes.
 
-    In memory are then codes, offsets, keys, clusters and places; the embeddings lie in a file, of which a query reads
-    the few that the codes did not rule out, and the kernel keeps as much as there is room for.
+    Codes, offsets, keys, clusters and rows are in memory. The embeddings are in a file, from which a query reads those
+    few that the codes did not rule out; the kernel caches as much of it as fits.
     """
     last, first = rows[-1], rows[-2]
     slope_ms = (last["nearest_ms"] - first["nearest_ms"]) / (last["size"] - first["size"])
@@ -286,14 +289,14 @@ def draw(rows: list[dict[str, float]], growing: list[dict[str, float]], path: Pa
             [row["size"] for row in growing], [row["nearest_ms"] for row in growing], ":", color=COPY, label=label
         )
     axes.loglog(sizes, [row["range_ms"] for row in rows], "s--", color=COPY, alpha=0.5, label="twinwatch, whole range")
-    rival = "brute force" if "IndexFlatL2" not in rows[0] else "IndexFlatL2"
-    beside = [row for row in rows if rival in row]
+    baseline = "brute force" if "IndexFlatL2" not in rows[0] else "IndexFlatL2"
+    beside = [row for row in rows if baseline in row]
     axes.loglog(
         [row["size"] for row in beside],
-        [row[rival] for row in beside],
+        [row[baseline] for row in beside],
         "o-",
         color=STRANGER,
-        label=rival.replace("Index", "faiss Index"),
+        label=baseline.replace("Index", "faiss Index"),
     )
     axes.set(xlabel="pictures in the library", ylabel="processor time of a query, median (ms)")
     axes.grid(alpha=0.3)
@@ -321,17 +324,17 @@ def main() -> None:
         print("faiss is not installed, so there is only brute force to compare with: pip install faiss-cpu")
     sizes = [int(size) for size in arguments.sizes.split(",")]
     real = real_embeddings(bundle, arguments.folder, 1000)
-    made = made_like(real, max(sizes) + arguments.queries + _OTHERS)
+    made = synthesize(real, max(sizes) + arguments.queries + _UNSEEN_QUERIES)
     among = len(real) * 4 // 5
     for name, vectors in (("real", real), ("made", made)):
         print(
             f"the nearest of {among:,}, {name}:", " ".join(f"{each:.3f}" for each in nearest_quantiles(vectors, among))
         )
-    queries, others, library = np.split(made, [arguments.queries, arguments.queries + _OTHERS])
+    queries, unseen, library = np.split(made, [arguments.queries, arguments.queries + _UNSEEN_QUERIES])
     rows = []
     for size in sizes:
-        asked = queries if size <= _RIVALS_MOST else queries[:_FEW_QUERIES]
-        rows.append(measure(library[:size], asked, others, radius))
+        asked = queries if size <= _MAX_BASELINE_SIZE else queries[:_FEW_QUERIES]
+        rows.append(measure(library[:size], asked, unseen, radius))
         show(rows[-1])
     filed: dict[str, float] = {}
     if arguments.file is not None:
@@ -341,7 +344,7 @@ def main() -> None:
             f"{filed['warm_ms']:.1f} ms, or {filed['cold_ms']:.1f} ms where {filed['cold_pages']:.0f} pages are read"
         )
     if len(rows) > 1 and filed:
-        print(on_paper(rows, filed))
+        print(extrapolate(rows, filed))
     growing = grown(bundle.centroids, library, queries, radius) if arguments.grow else []
     if arguments.picture is not None:
         draw(rows, growing, arguments.picture)

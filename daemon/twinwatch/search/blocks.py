@@ -40,7 +40,7 @@ class Block:
         """Rows that were given to no member yet."""
         return len(self.keys) - self.used
 
-    def append(self, keys: Keys, codes: MemberCodes, clusters: Keys) -> None:
+    def append(self, keys: Keys, codes: MemberCodes, clusters: NDArray[np.int64]) -> None:
         """Give the next rows to members, whose embeddings are in `vectors` already.
 
         `keys` and `clusters` are int64 [n].
@@ -116,7 +116,7 @@ class Blocks:
         rows = min(max(self._size, _MIN_BLOCK_ROWS), _MAX_BLOCK_ROWS)
         return self._add_block(np.empty((rows, self.dim), np.float32))
 
-    def append(self, block: Block, keys: Keys, codes: MemberCodes, clusters: Keys) -> None:
+    def append(self, block: Block, keys: Keys, codes: MemberCodes, clusters: NDArray[np.int64]) -> None:
         """Give the next rows of a block to new members, whose embeddings are there already."""
         self.reserve(int(keys.max()))
         first = block.start + block.used

@@ -1,7 +1,7 @@
-"""Exact L2 search over embeddings. A query returns what brute force would.
+"""Exact L2 search over embeddings: a query returns what brute force would.
 
-The codes of all members are scored first. A member whose score is too low is farther than the radius, by the proof in
-`codes.py`; the embeddings of the few others are read, and their distances measured.
+A query scores the codes of all members first. A low score proves that a member is outside the radius (`codes.py`). Only
+the embeddings of the others, a few, are read and their distances measured.
 
 Each member is in the cluster of its nearest centroid, which says what a picture is like. Clusters skip no member:
 within the radius that finds edited copies, a query of a million members reaches 98% of a thousand clusters by the
@@ -23,12 +23,12 @@ from twinwatch.search.codes import Quantizer
 
 _MAX_SCORE = 1 << 30  # higher than any score
 _FLOAT32_ERROR = 1e-4
-"""Added to each distance of codes for float32 rounding, times the norms involved where they exceed one."""
+"""Slack for float32 rounding, times 1 + radius + the norm of the query."""
 _ENCODE_BATCH = 1 << 14  # embeddings
 _MEASURE_BATCH = 1 << 9  # embeddings; few enough for the cache
 _SAMPLED_SCORES = 1 << 14
-_MIN_SIZE_FOR_SAMPLE = 4  # times as many members as are asked for; a smaller index measures all within the radius
-_MAX_GROWTH = 4  # times the size when the index was last clustered
+_MIN_SIZE_FOR_SAMPLE = 4  # times `most`; a smaller index measures all within the radius
+_MAX_GROWTH = 4  # times the size that the clusters were fitted to
 _MIN_SIZE_TO_RECLUSTER = 1000  # members
 _MAX_ROWS_PER_MEMBER = 2
 _SPARE_ROWS = 1 << 12  # that a small index may leave empty
