@@ -1,4 +1,4 @@
-"""A quantizer: embeddings to codes of one byte a coordinate, and a bound on how far codes may mislead.
+"""A quantizer: embeddings to codes of one byte a coordinate, with a bound on the error of their distances.
 
 An embedding x splits into p(x), its coordinates on the first principal axes, and q(x), what those axes leave. Its
 *projection* is s(x) = (p(x), |q(x)|). Projections are never farther apart than their embeddings, |s(x) - s(y)| <=
@@ -27,8 +27,8 @@ AXES = 63
 """Principal axes in a projection. Fewer are compared faster, but skip fewer members. With one coordinate for what the
 axes leave, a code fills 64 bytes: one register of a processor with AVX-512."""
 
-# A query's codes go to half of that, as its grid is twice as coarse. Shifted to 1..127, the sum of two of its products
-# with members' codes fits into 16 bits: processors with AVX2 but without VNNI add pairs of products in that width.
+# Members' codes are within ±126. A query's are within ±63, as its grid is twice as coarse, and are shifted to 1..127.
+# The sum of two products then fits into 16 bits, in which processors with AVX2 but without VNNI add them.
 _MAX_CODE = 126
 _QUERY_SHIFT = 64
 
@@ -38,29 +38,26 @@ NO_SCORE = -(1 << 30)
 
 @dataclass(frozen=True, slots=True)
 class MemberCodes:
-    """Codes of n members: int8 [n, a + 1], what to add to their products for the scores, int32 [n], and the errors.
+    """The codes of n members."""
 
-    `max_error` is the longest rounding error among them, in L2.
-    """
-
-    values: NDArray[np.int8]
-    offsets: NDArray[np.int32]
-    max_error: float
+    values: NDArray[np.int8]  # [n, a + 1]
+    offsets: NDArray[np.int32]  # [n]; added to the product with a query's code, they give the score
+    max_error: float  # L2; the longest rounding error among them
 
 
 @dataclass(frozen=True, slots=True)
 class QueryCode:
-    """The code of a query, uint8 [1, a + 1], shifted to be unsigned; its squared norm before; its rounding error."""
+    """The code of a query."""
 
-    values: NDArray[np.uint8]
-    squared_norm: float
-    error: float
-    step: float
+    values: NDArray[np.uint8]  # [1, a + 1]; shifted to be unsigned
+    squared_norm: float  # before the shift
+    error: float  # L2; the length of its rounding error
+    step: float  # of the members' grid
 
     def min_score(self, distance: float, slack: float) -> int:
-        """Return a bound that the score of every member within `distance` reaches.
+        """Return a score that every member within L2 `distance` reaches.
 
-        `slack` is how much longer a distance of codes may be for any other reason than this query's rounding error.
+        `slack` is added to the distance for all errors but the query's own: the members' rounding and float32.
         """
         query_steps = (distance + self.error + slack) / (2 * self.step)
         # The bound is lower by one, as offsets are rounded to integers.
@@ -69,15 +66,15 @@ class QueryCode:
 
 @dataclass(frozen=True, slots=True)
 class Quantizer:
-    """A grid over projections: principal axes, float32 [dim, a]; its centre, float32 [a + 1]; a member's step."""
+    """Principal axes, and a grid over the projections on them."""
 
-    axes: Vectors
-    centre: Vectors
-    step: float
+    axes: Vectors  # [dim, a]
+    centre: Vectors  # [a + 1]
+    step: float  # of the members' grid
 
     @classmethod
     def fit(cls, embeddings: Vectors) -> Quantizer:
-        """Fit axes and grid to a sample, float32 [n, dim]. All codes of the sample are within the box."""
+        """Fit axes and grid to a sample, float32 [n, dim], whose projections the box just holds."""
         centred = (embeddings - embeddings.mean(axis=0)).astype(np.float64)
         _, eigenvectors = np.linalg.eigh(centred.T @ centred)  # columns by growing variance
         principal = eigenvectors[:, ::-1][:, :AXES]  # [dim, a]

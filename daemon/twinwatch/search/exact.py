@@ -36,11 +36,11 @@ _SPARE_ROWS = 1 << 12  # that a small index may leave empty
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """Rows of a block whose distances from the query are known, float32 [n]."""
+    """Rows of a block, and the distances of their embeddings from the query."""
 
     block: Block
-    rows: NDArray[np.intp]
-    distances: Vectors
+    rows: NDArray[np.intp]  # [n]
+    distances: Vectors  # [n]
 
     def matches(self, radius: float) -> Iterator[Match]:
         """Yield the members within `radius`."""

@@ -4,8 +4,8 @@ ONNX Runtime computes it, from the one node in `int8_matmul.onnx`. That file is 
 
     python -c "import onnx; onnx.save(onnx.parser.parse_model(open('int8_matmul.onnxtxt').read()), 'int8_matmul.onnx')"
 
-Of what was measured, ONNX Runtime is the fastest: a million codes of 64 bytes in 3.3 ms on one core, which is the speed
-of memory, against 3.9 ms by Numba, 5.1 ms by SimSIMD, 11 ms by numpy in float32 and 14 ms by NumKong.
+ONNX Runtime is the fastest of the libraries measured. It takes 3.3 ms for a million codes of 64 bytes on one core, the
+speed of memory. faiss (IndexScalarQuantizer) takes 3.8 ms, Numba 3.9, SimSIMD 5.1, numpy in float32 11.
 """
 
 from __future__ import annotations
