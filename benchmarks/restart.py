@@ -32,7 +32,7 @@ from rich.console import Console
 from rich.table import Table
 
 from twinwatch.config import Watch
-from twinwatch.fs import folder_id, look
+from twinwatch.fs import folder_id, stat_regular
 from twinwatch.search import Bundle, bundle_path, load_bundle
 from twinwatch.store import Catalog, Root, connect, contents, embeddings, files
 from twinwatch.watching import scan_root
@@ -140,7 +140,7 @@ def make_catalogue(site: Site, bundle: Bundle) -> None:
 
 def _kept(folder: Path, root: Root, first: int) -> Iterator[dict[str, Any]]:
     for number, path in enumerate(sorted(folder.iterdir()), first):
-        seen = look(os.fsencode(path))
+        seen = stat_regular(os.fsencode(path))
         assert seen is not None
         yield {
             "id": number,

@@ -10,12 +10,10 @@ import sys
 from pathlib import Path
 
 from twinwatch.errors import TwinwatchError
-from twinwatch.fs import files, linux
+from twinwatch.fs import FileIdentity, hash_file, linux, open_beneath, open_root
 from twinwatch.quarantine import MoveOrder, Quarantine, StorageFaultError
 
 ID = "0123456789abcdef0123456789abcdef"
-
-
 DONE, FAULT, REFUSED = 0, 10, 11
 
 
@@ -49,17 +47,17 @@ def main(what: str, mode: str, root: Path, path: str) -> int:
 def order_for(root: Path, path: str, record_id: str = ID) -> MoveOrder:
     """Order what a daemon would that judges the file now, a copy of `original.jpg`."""
     with contextlib.ExitStack() as stack:
-        root_fd = stack.enter_context(linux.closing(files.open_root(root)))
-        copy_fd = stack.enter_context(linux.closing(files.open_beneath(root_fd, os.fsencode(path))))
-        original_fd = stack.enter_context(linux.closing(files.open_beneath(root_fd, b"original.jpg")))
+        root_fd = stack.enter_context(linux.closing(open_root(root)))
+        copy_fd = stack.enter_context(linux.closing(open_beneath(root_fd, os.fsencode(path))))
+        original_fd = stack.enter_context(linux.closing(open_beneath(root_fd, b"original.jpg")))
         return MoveOrder(
             id=record_id,
             path=os.fsencode(path),
-            identity=files.FileIdentity.of(os.fstat(copy_fd)),
-            sha256=files.hash_file(copy_fd),
+            identity=FileIdentity.of(os.fstat(copy_fd)),
+            sha256=hash_file(copy_fd),
             original_root=os.fspath(root),
             original_path=b"original.jpg",
-            original_sha256=files.hash_file(original_fd),
+            original_sha256=hash_file(original_fd),
             kind="exact",
             distance=0.0,
             evidence=1.0,

@@ -1,4 +1,4 @@
-"""Opening without following links, identity and hashes, on real files."""
+"""Opening without following links, reading and hashing, on real files."""
 
 import errno
 import hashlib
@@ -6,12 +6,11 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from twinwatch.errors import UnreadableError
-from twinwatch.fs import FileIdentity, files, hash_file, look, open_beneath, open_folder, open_root, read_whole
+from twinwatch.fs import files, hash_file, open_beneath, open_folder, open_root, read_whole
 from twinwatch.fs.files import CHUNK_BYTES
 
 
@@ -144,47 +143,6 @@ def test_the_empty_path_is_the_root(tmp_path: Path, root_fd: int) -> None:
         os.close(fd)
 
 
-def test_the_identity_follows_what_a_file_is(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(b"12345")
-    before = look(os.fsencode(path))
-    status = path.stat()
-    assert before == FileIdentity(status.st_dev, status.st_ino, 5, status.st_mtime_ns, status.st_ctime_ns, 1)
-
-    os.link(path, tmp_path / "second")
-    path.chmod(0o600)
-    path.rename(tmp_path / "renamed")
-    after = look(os.fsencode(tmp_path / "renamed"))
-    assert before is not None
-    assert after is not None
-    assert after.links == 2
-    assert after != before
-    assert after.same_bytes_as(before)
-
-    (tmp_path / "second").write_bytes(b"12346")
-    os.utime(tmp_path / "second", ns=(1, 1))
-    written = look(os.fsencode(tmp_path / "renamed"))
-    assert written is not None
-    assert not written.same_bytes_as(before)
-
-
-@pytest.mark.parametrize("make", [make_fifo, make_folder, make_device_link])
-def test_what_is_no_regular_file_has_no_identity(tmp_path: Path, make: Callable[[Path], None]) -> None:
-    make(tmp_path / "thing")
-    assert look(os.fsencode(tmp_path / "thing")) is None
-
-
-def test_what_is_not_there_has_no_identity(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    assert look(os.fsencode(tmp_path / "none")) is None
-    assert look(os.fsencode(tmp_path / "file" / "inner")) is None
-
-
-def test_a_name_that_is_too_long_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="too long"):
-        look(os.fsencode(tmp_path / ("x" * 300)))
-
-
 @pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, 2 * CHUNK_BYTES + 3])
 def test_a_file_is_read_and_hashed_whole(tmp_path: Path, root_fd: int, size: int) -> None:
     data = os.urandom(size)
@@ -218,10 +176,3 @@ def test_a_file_that_grows_while_it_is_read_ends(tmp_path: Path, root_fd: int, m
             read_whole(fd, 25)
     finally:
         os.close(fd)
-
-
-@pytest.mark.parametrize("time_ns", [-(1 << 70), -1, 0, (1 << 63) - 1, 1 << 63, 1 << 70])
-def test_any_time_fits_into_64_bits_and_those_that_do_are_kept(time_ns: int) -> None:
-    facts = {"st_dev": 1, "st_ino": 2, "st_size": 3, "st_nlink": 1, "st_mtime_ns": time_ns, "st_ctime_ns": time_ns}
-    found = FileIdentity.of(SimpleNamespace(**facts))  # type: ignore[arg-type]
-    assert found.mtime_ns == found.ctime_ns == max(-(1 << 63), min((1 << 63) - 1, time_ns))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from twinwatch.config import Watch
-from twinwatch.fs import files, folder_id
+from twinwatch.fs import files, folder_id, stat_tuple
 from twinwatch.store import Catalog, Root
 from twinwatch.watching import ChangedFile, PathFilter, scan, scan_root
 from twinwatch.watching.scan import ScanResult
@@ -274,7 +274,7 @@ def test_a_file_that_cannot_be_looked_at_is_not_gone(
     def fail(status: os.stat_result) -> Any:
         if status.st_ino == inode:
             raise OSError(number, os.strerror(number))
-        return files.stat_tuple(status)
+        return stat_tuple(status)
 
     monkeypatch.setattr(scan, "facts_of", fail)
     assert share.scan().gone == []

@@ -24,7 +24,7 @@ from twinwatch.config import SUFFIXES
 from twinwatch.decoding import MAX_MEGAPIXELS, decode_exact, decode_fit
 from twinwatch.errors import ConfigError, TwinwatchError, UnreadableError
 from twinwatch.evidence import EVIDENCE_SIDE, View, compare
-from twinwatch.fs import look
+from twinwatch.fs import stat_regular
 from twinwatch.search import MAX_CANDIDATES, Bundle, Encoder, ErrorRate, write_bundle
 from twinwatch.wording import pluralize, show_path
 
@@ -163,7 +163,7 @@ def pictures_below(folder: Path) -> list[Path]:
 
 
 def _takes(path: Path) -> bool:
-    seen = look(os.fsencode(path))
+    seen = stat_regular(os.fsencode(path))
     return seen is not None and seen.size_bytes <= _MAX_BYTES
 
 

@@ -1,27 +1,15 @@
-"""The file system without surprises: opens that follow no link, identity, mounts, and the system calls Python lacks.
+"""Safe access to the file system: opens that follow no link, file identity, mounts, and calls that Python lacks.
 
 It never writes to a user's file and knows nothing of pictures.
 """
 
 from twinwatch.fs import linux
 from twinwatch.fs.access import why_unusable
-from twinwatch.fs.files import (
-    TRANSIENT_ERRNOS,
-    FileIdentity,
-    StatTuple,
-    folder_id,
-    hash_file,
-    look,
-    open_beneath,
-    open_folder,
-    open_root,
-    read_whole,
-    stat_beneath,
-    stat_tuple,
-)
+from twinwatch.fs.files import TRANSIENT_ERRNOS, hash_file, open_beneath, open_folder, open_root, read_whole
+from twinwatch.fs.identity import FileIdentity, StatTuple, folder_id, stat_beneath, stat_regular, stat_tuple
 from twinwatch.fs.linux import closing
 from twinwatch.fs.mounts import mount_of
-from twinwatch.fs.paths import COOKIE_PREFIX, PRIVATE_FOLDER, split
+from twinwatch.fs.paths import COOKIE_PREFIX, PRIVATE_FOLDER, join, split
 
 __all__ = [
     "COOKIE_PREFIX",
@@ -32,8 +20,8 @@ __all__ = [
     "closing",
     "folder_id",
     "hash_file",
+    "join",
     "linux",
-    "look",
     "mount_of",
     "open_beneath",
     "open_folder",
@@ -41,6 +29,7 @@ __all__ = [
     "read_whole",
     "split",
     "stat_beneath",
+    "stat_regular",
     "stat_tuple",
     "why_unusable",
 ]

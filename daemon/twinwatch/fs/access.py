@@ -1,4 +1,4 @@
-"""Can a folder be watched by this user, and if not, why?"""
+"""Access to a watched folder: can this user read it, and if not, why?"""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from twinwatch.wording import user_name
 
 
 def why_unusable(path: Path) -> str:
-    """Return why the folder at `path` cannot be watched just now, or an empty string."""
-    # The open is the proof: a folder may exist and still be closed to this user.
+    """Return why the folder at `path` cannot be watched now, or an empty string where it can."""
+    # Opening it is the only proof: a folder may exist and still be closed to this user.
     try:
         os.close(os.open(path, os.O_RDONLY | os.O_DIRECTORY))
     except FileNotFoundError:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from twinwatch.clock import utc_now
 from twinwatch.errors import QuarantineError, UnreadableError
-from twinwatch.fs import TRANSIENT_ERRNOS, FileIdentity, look
+from twinwatch.fs import TRANSIENT_ERRNOS, FileIdentity, stat_regular
 from twinwatch.judging.candidates import NewcomerLostError, Original, OriginalFinder
 from twinwatch.judging.policy import Action, Decision, Finding, RootRules, judge
 from twinwatch.judging.removal import move, verdict_of
@@ -386,7 +386,7 @@ class Judge:
             _log.info("not moved, judged again later", path=_shown(case.root, case.path), why=str(error))
             return None
         except (StorageFaultError, OSError) as error:
-            if _is_want(error) and look(os.path.join(os.fsencode(ground.path), case.path)):
+            if _is_want(error) and stat_regular(os.path.join(os.fsencode(ground.path), case.path)):
                 _log.warning("not moved, judged again later", path=_shown(case.root, case.path), why=str(error))
                 return None
             self._latch(file.root_id, ground, str(error))

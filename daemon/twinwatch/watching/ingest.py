@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from twinwatch.errors import StorageError
-from twinwatch.fs import PRIVATE_FOLDER, FileIdentity, look
+from twinwatch.fs import PRIVATE_FOLDER, FileIdentity, stat_regular
 from twinwatch.judging import Pipeline
 from twinwatch.store import Catalog, Root
 from twinwatch.watching.scan import PathFilter
@@ -117,6 +117,6 @@ class Ingest:
 def _look_at(spot: RootPath) -> FileIdentity | None:
     watched, path = spot
     try:
-        return look(os.fsencode(watched) + b"/" + path)
+        return stat_regular(os.fsencode(watched) + b"/" + path)
     except OSError:
         return None

@@ -47,7 +47,7 @@ _ANSWERS = {
         "FileChanged",
         "OutOfTime",
     ),
-    "twinwatch.fs.files": ("FileIdentity",),
+    "twinwatch.fs.identity": ("FileIdentity",),
     "twinwatch.decoding.decode": ("Picture",),
     "twinwatch.evidence.comparison": ("Evidence",),
     "twinwatch.errors": ("UnreadableError",),
