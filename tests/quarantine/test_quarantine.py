@@ -24,12 +24,12 @@ from twinwatch.quarantine import (
     ChangedError,
     Moved,
     MoveOrder,
+    NotMovableError,
     Quarantine,
     StorageFaultError,
     directories,
     records,
 )
-from twinwatch.quarantine.quarantine import NotMovableError
 
 COPY, ORIGINAL, NEW = b"the copy " * 999, b"the original " * 999, b"something new " * 999
 Between = Callable[[Callable[[], object]], None]
@@ -81,13 +81,13 @@ def between(monkeypatch: pytest.MonkeyPatch) -> Between:
     """Return a way to have something happen after the last look at the name and before the rename."""
 
     def install(happen: Callable[[], object]) -> None:
-        take_in = directories.QuarantineDirs.take_in
+        rename_in = directories.QuarantineDirs.rename_in
 
         def after(folders: directories.QuarantineDirs, folder_fd: int, name: bytes, record_id: str) -> None:
             happen()
-            take_in(folders, folder_fd, name, record_id)
+            rename_in(folders, folder_fd, name, record_id)
 
-        monkeypatch.setattr(directories.QuarantineDirs, "take_in", after)
+        monkeypatch.setattr(directories.QuarantineDirs, "rename_in", after)
 
     return install
 
@@ -95,7 +95,7 @@ def between(monkeypatch: pytest.MonkeyPatch) -> Between:
 @pytest.fixture
 def never_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fail where a file leaves its name even for a moment."""
-    monkeypatch.setattr(directories.QuarantineDirs, "take_in", lambda *_: pytest.fail("the file was moved"))
+    monkeypatch.setattr(directories.QuarantineDirs, "rename_in", lambda *_: pytest.fail("the file was moved"))
 
 
 def test_round_trip_keeps_everything(root: Path) -> None:
@@ -299,14 +299,14 @@ def test_a_name_that_is_taken_at_the_last_moment_survives_a_restore(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moved = carry_out(root, order(root))
-    put_out = directories.QuarantineDirs.put_out
+    rename_out = directories.QuarantineDirs.rename_out
 
-    def put_out_late(folders: directories.QuarantineDirs, record_id: str, folder_fd: int, name: bytes) -> None:
+    def rename_out_late(folders: directories.QuarantineDirs, record_id: str, folder_fd: int, name: bytes) -> None:
         if name == b"copy.jpg":
             (root / "sub/copy.jpg").write_bytes(NEW)
-        put_out(folders, record_id, folder_fd, name)
+        rename_out(folders, record_id, folder_fd, name)
 
-    monkeypatch.setattr(directories.QuarantineDirs, "put_out", put_out_late)
+    monkeypatch.setattr(directories.QuarantineDirs, "rename_out", rename_out_late)
     restored = Quarantine(root).restore(moved.record.id)
     assert restored.path == restored.record.restored_to == b"sub/copy.restored-1.jpg"
     assert users_files(root) == {"sub/copy.jpg": NEW, "sub/copy.restored-1.jpg": COPY, "original.jpg": ORIGINAL}
@@ -599,7 +599,7 @@ def test_recovery_finishes_only_what_may_stand(
     if happen is _go_half_way_home:  # which a rename cannot do
         monkeypatch.setattr(linux, "rename_no_replace", driver.refuse)
     moved = carry_out(root, replace(order(root), id=driver.ID))
-    with directories.opened(root) as folders:
+    with directories.open_dirs(root) as folders:
         records.write(folders.info, replace(moved.record, state=state, restored_to=restored_to))
     happen(root)
     held, taken = _held(root).read_bytes(), (root / "sub/copy.jpg").exists() and happen is not _go_half_way_home
@@ -645,6 +645,6 @@ def test_one_of_two_restores_wins(root: Path) -> None:
 def test_a_lock_that_is_held_too_long_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(directories, "_LOCK_WAIT_S", 0.1)
     wanted = order(root)
-    with directories.locked(root, no_replace=None), pytest.raises(BusyError):
+    with directories.lock_dirs(root, no_replace=None), pytest.raises(BusyError):
         carry_out(root, wanted)
     assert (root / "sub/copy.jpg").read_bytes() == COPY

@@ -37,7 +37,7 @@ class FileIdentity:
         return cls(*stat_tuple(status))
 
     def same_bytes_as(self, other: FileIdentity) -> bool:
-        """True if device, inode, size and mtime are equal. A rename, chmod or new link keeps these; a write does not."""
+        """True if device, inode, size and mtime are equal. A write changes them; a rename, chmod or link does not."""
         return (self.device, self.inode, self.size_bytes, self.mtime_ns) == (
             other.device,
             other.inode,

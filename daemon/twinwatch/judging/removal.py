@@ -10,7 +10,7 @@ from twinwatch.clock import utc_now
 from twinwatch.fs import FileIdentity, closing, open_beneath, open_root
 from twinwatch.judging.candidates import Original
 from twinwatch.judging.policy import Decision
-from twinwatch.quarantine import Moved, MoveOrder, Quarantine, refusals
+from twinwatch.quarantine import Moved, MoveOrder, Quarantine, translate_errors
 from twinwatch.store import Content, File, Verdict
 
 
@@ -58,7 +58,7 @@ def move(quarantine: Quarantine, case: Verdict, identity: FileIdentity, bundle_i
         edit=case.edit,
         bundle_id=bundle_id,
     )
-    with refusals(case.original_path), closing(open_root(Path(order.original_root))) as root_fd:
+    with translate_errors(case.original_path), closing(open_root(Path(order.original_root))) as root_fd:
         original_fd = open_beneath(root_fd, case.original_path)
     with closing(original_fd):
         return quarantine.move(order, original_fd)

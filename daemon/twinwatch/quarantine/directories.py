@@ -1,4 +1,4 @@
-"""The private folder beneath a watched root: `.twinwatch/quarantine/{info,files}`, made, checked and locked.
+"""The quarantine's directories beneath a watched root, `.twinwatch/quarantine/{info,files}`: created, checked, locked.
 
 It knows neither records nor pictures, and never follows a link beneath the root.
 """
@@ -18,9 +18,11 @@ from pathlib import Path
 
 from twinwatch.errors import QuarantineError
 from twinwatch.fs import PRIVATE_FOLDER, linux, open_folder, open_root
+from twinwatch.quarantine.errors import BusyError
 from twinwatch.wording import user_name
 
-FILES = PRIVATE_FOLDER + b"/quarantine/files"
+FILES_PATH = PRIVATE_FOLDER + b"/quarantine/files"
+"""The folder of the quarantined files, relative to the root."""
 
 _LOCK_WAIT_S = 30.0
 _LOCK_POLL_S = 0.05
@@ -28,14 +30,11 @@ _PROBES = (b"probe-a", b"probe-b")
 _NOT_SUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
 
 
-class BusyError(QuarantineError):
-    """Another process has been at work in this quarantine for too long; nothing was touched, try later."""
-
-
 @dataclass(frozen=True, slots=True)
 class QuarantineDirs:
-    """Open descriptors for one operation, and the way files go in and out here."""
+    """Open descriptors of the root and of the quarantine's directories, for one operation."""
 
+    path: Path  # of the root, for messages
     root: int
     private: int
     quarantine: int
@@ -43,80 +42,86 @@ class QuarantineDirs:
     files: int
     no_replace: bool = False  # the file system can rename without replacing
 
-    def take_in(self, folder_fd: int, name: bytes, record_id: str) -> None:
-        """Rename a user's file into quarantine. Raises OSError."""
+    def rename_in(self, folder_fd: int, name: bytes, record_id: str) -> None:
+        """Rename a user's file into the quarantine. Raises OSError."""
         if self.no_replace:
             linux.rename_no_replace(folder_fd, name, self.files, record_id.encode())
         else:
-            # The caller saw under the lock that nothing has this id, and nobody else writes here.
+            # The caller has checked under the lock that this id is unused, and nobody else writes to this directory.
             os.rename(name, record_id, src_dir_fd=folder_fd, dst_dir_fd=self.files)
 
-    def put_out(self, record_id: str, folder_fd: int, name: bytes) -> None:
-        """Rename a file out of quarantine. Raises OSError: EEXIST where the name is taken."""
+    def rename_out(self, record_id: str, folder_fd: int, name: bytes) -> None:
+        """Rename a file out of the quarantine, replacing nothing. Raises OSError: EEXIST where the name is taken."""
         if self.no_replace:
             linux.rename_no_replace(self.files, record_id.encode(), folder_fd, name)
         else:
             linux.link_then_unlink(self.files, record_id.encode(), folder_fd, name)
 
 
-def make(root: Path) -> None:
-    """Create what is missing and make it private. Raises OSError, or QuarantineError that says what is in the way."""
+def create(root: Path) -> None:
+    """Create the directories that are missing, durably, and make them private.
+
+    Raises OSError, or QuarantineError with what to do where a link or file has the name of a directory.
+    """
     with contextlib.ExitStack() as stack:
         root_fd = stack.enter_context(linux.closing(open_root(root)))
-        private = _made(stack, root_fd, PRIVATE_FOLDER)
-        quarantine = _made(stack, private, b"quarantine")
+        private = _create_one(stack, root_fd, PRIVATE_FOLDER)
+        quarantine = _create_one(stack, private, b"quarantine")
         for name in (b"info", b"files"):
-            _made(stack, quarantine, name)
+            _create_one(stack, quarantine, name)
 
 
 @contextlib.contextmanager
-def opened(root: Path) -> Iterator[QuarantineDirs]:
-    """Open and check the folders, for reading only. Raises OSError (ENOENT where `make` never ran), QuarantineError."""
+def open_dirs(root: Path) -> Iterator[QuarantineDirs]:
+    """Open the directories without the lock, for reading, and check their owner, mode and mount.
+
+    Raises OSError (ENOENT where `create` never ran) or QuarantineError.
+    """
     with contextlib.ExitStack() as stack:
         root_fd = stack.enter_context(linux.closing(open_root(root)))
         mount = linux.mount_id(root_fd)
-        private = _checked(stack, root_fd, PRIVATE_FOLDER, mount)
-        quarantine = _checked(stack, private, b"quarantine", mount)
-        info = _checked(stack, quarantine, b"info", mount)
-        files = _checked(stack, quarantine, b"files", mount)
-        yield QuarantineDirs(root_fd, private, quarantine, info, files)
+        private = _open_private(stack, root_fd, PRIVATE_FOLDER, mount)
+        quarantine = _open_private(stack, private, b"quarantine", mount)
+        info = _open_private(stack, quarantine, b"info", mount)
+        files = _open_private(stack, quarantine, b"files", mount)
+        yield QuarantineDirs(root, root_fd, private, quarantine, info, files)
 
 
 @contextlib.contextmanager
-def locked(root: Path, *, no_replace: bool | None) -> Iterator[QuarantineDirs]:
-    """Open the folders while no other process or thread has them locked; find out about `no_replace` if it is None.
+def lock_dirs(root: Path, *, no_replace: bool | None) -> Iterator[QuarantineDirs]:
+    """Open the directories and hold their lock, which excludes other threads and processes.
 
-    Raises OSError (ENOENT where `make` never ran or the mount is gone), QuarantineError, BusyError.
+    `no_replace` says whether the file system can rename without replacing; None has it tried. Raises OSError (ENOENT
+    where `create` never ran or the mount is gone), QuarantineError, or BusyError after half a minute.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    with opened(root) as folders, linux.closing(os.open("lock", flags, 0o600, dir_fd=folders.private)) as lock_fd:
+    with open_dirs(root) as dirs, linux.closing(os.open("lock", flags, 0o600, dir_fd=dirs.private)) as lock_fd:
         _lock(lock_fd, root)
-        yield replace(folders, no_replace=_can_refuse(folders.quarantine) if no_replace is None else no_replace)
+        yield replace(dirs, no_replace=_supports_no_replace(dirs.quarantine) if no_replace is None else no_replace)
 
 
-def stir(root: Path) -> None:
-    """Make an empty file in the private folder and remove it again, so that its events come round.
+def touch_cookie(root: Path) -> None:
+    """Create an empty file in the private folder and delete it, so that a watcher of the root gets its events.
 
-    Its name is a new one every time: what is there already is neither opened, followed nor changed. Raises OSError,
-    QuarantineError.
+    Its name is new every time, so no existing file is opened, followed or changed. Raises OSError, QuarantineError.
     """
     name = b"cookie-" + uuid.uuid4().hex.encode()
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with opened(root) as folders:
-        os.close(os.open(name, flags, 0o600, dir_fd=folders.private))
-        os.unlink(name, dir_fd=folders.private)
+    with open_dirs(root) as dirs:
+        os.close(os.open(name, flags, 0o600, dir_fd=dirs.private))
+        os.unlink(name, dir_fd=dirs.private)
 
 
-def _can_refuse(folder_fd: int) -> bool:
-    """Try whether rename can refuse to replace. Raises QuarantineError where link cannot either."""
+def _supports_no_replace(folder_fd: int) -> bool:
+    """Try a no-replace rename. Raises QuarantineError where hard links, the fallback, are refused too."""
     one, two = _PROBES
     with contextlib.ExitStack() as stack:
         for name in _PROBES:
             _remove(folder_fd, name)
             stack.callback(_remove, folder_fd, name)
-        _touch(folder_fd, one)
+        _create_empty(folder_fd, one)
         try:
-            # The kernel answers EEXIST before it asks the file system, so only a free name shows what that knows.
+            # For a taken name the kernel answers EEXIST without asking the file system, so the probe needs a free one.
             linux.rename_no_replace(folder_fd, one, folder_fd, two)
         except OSError as error:
             if error.errno not in _NOT_SUPPORTED:
@@ -138,25 +143,26 @@ def _require_link(folder_fd: int, one: bytes, two: bytes) -> None:
         ) from error
 
 
-def _made(stack: contextlib.ExitStack, parent_fd: int, name: bytes) -> int:
+def _create_one(stack: contextlib.ExitStack, parent_fd: int, name: bytes) -> int:
     try:
         os.mkdir(name, 0o700, dir_fd=parent_fd)
     except FileExistsError:
         pass
     else:
         os.fsync(parent_fd)
-    fd = _entered(stack, parent_fd, name)
-    # Only what is ours: a folder of someone else keeps its mode, and `_checked` refuses it.
+    fd = _open_directory(stack, parent_fd, name)
+    # Another user's directory keeps its mode; `_open_private` then refuses it.
     status = os.fstat(fd)
     if status.st_uid == os.geteuid() and status.st_mode & 0o077:
         os.fchmod(fd, 0o700)
     return fd
 
 
-def _checked(stack: contextlib.ExitStack, parent_fd: int, name: bytes, mount: int) -> int:
-    fd = _entered(stack, parent_fd, name)
+def _open_private(stack: contextlib.ExitStack, parent_fd: int, name: bytes, mount: int) -> int:
+    """Open a directory that belongs to this user alone and lies on the root's mount, or raise QuarantineError."""
+    fd = _open_directory(stack, parent_fd, name)
     status = os.fstat(fd)
-    shown = _shown(parent_fd, name)
+    shown = _path_of(parent_fd, name)
     if status.st_uid != os.geteuid():
         raise QuarantineError(
             f"{shown} belongs to {user_name(status.st_uid)}, not to {user_name()}: run twinwatch as that user, "
@@ -172,19 +178,19 @@ def _checked(stack: contextlib.ExitStack, parent_fd: int, name: bytes, mount: in
     return fd
 
 
-def _entered(stack: contextlib.ExitStack, parent_fd: int, name: bytes) -> int:
+def _open_directory(stack: contextlib.ExitStack, parent_fd: int, name: bytes) -> int:
     try:
         fd = open_folder(parent_fd, name)
     except OSError as error:
         if error.errno not in {errno.ELOOP, errno.ENOTDIR}:
             raise
         raise QuarantineError(
-            f"{_shown(parent_fd, name)} is a link or a file where a folder is needed: remove it"
+            f"{_path_of(parent_fd, name)} is a link or a file where a folder is needed: remove it"
         ) from error
     return stack.enter_context(linux.closing(fd))
 
 
-def _shown(folder_fd: int, name: bytes) -> Path:
+def _path_of(folder_fd: int, name: bytes) -> Path:
     return Path(f"/proc/self/fd/{folder_fd}").readlink() / os.fsdecode(name)
 
 
@@ -194,7 +200,7 @@ def _lock(fd: int, root: Path) -> None:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            # Bounded, or a stopped `twinwatch restore` would hold up the daemon's committing thread for ever.
+            # Bounded, as a stopped `twinwatch restore` would otherwise block the daemon's committing thread for ever.
             if time.monotonic() > deadline:
                 raise BusyError(f"{root}: another twinwatch process has held the quarantine's lock too long") from error
             time.sleep(_LOCK_POLL_S)
@@ -202,7 +208,7 @@ def _lock(fd: int, root: Path) -> None:
             return
 
 
-def _touch(folder_fd: int, name: bytes) -> None:
+def _create_empty(folder_fd: int, name: bytes) -> None:
     os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder_fd))
 
 

@@ -1,6 +1,6 @@
-"""The way of a file out of quarantine: back under its name, or beside whatever has that name now.
+"""The way of a file out of the quarantine: back to its path, or beside the file that has that name now.
 
-It never replaces a file, and it makes vanished parent folders again.
+It never replaces a file, and it creates missing parent folders.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from itertools import count
 
 from twinwatch.errors import QuarantineError
-from twinwatch.fs import linux, open_folder, split
+from twinwatch.fs import join, linux, open_folder, split
 from twinwatch.quarantine.directories import QuarantineDirs
 from twinwatch.quarantine.records import Record
 from twinwatch.wording import show_path, user_name
@@ -21,41 +21,41 @@ from twinwatch.wording import show_path, user_name
 _IN_THE_WAY = {errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.EPERM, errno.EACCES}
 
 
-def put_back(folders: QuarantineDirs, record: Record, announce: Callable[[bytes], object] | None) -> bytes | None:
-    """Put the file back and return its path beneath the root when that is on disk; None if it is not in quarantine.
+def put_back(dirs: QuarantineDirs, record: Record, announce: Callable[[bytes], object] | None) -> bytes | None:
+    """Move the file out of the quarantine, durably, and return its path beneath the root; None if it is not there.
 
-    `announce` hears of the path before the file goes there. Raises QuarantineError where something in the folders
-    is in the way, OSError where the storage fails.
+    `announce`, if given, is called with each path just before the rename to it. Raises QuarantineError where something
+    in the folders is in the way, OSError where the storage fails.
     """
     try:
-        status = os.stat(record.id, dir_fd=folders.files, follow_symlinks=False)
+        status = os.stat(record.id, dir_fd=dirs.files, follow_symlinks=False)
     except FileNotFoundError:
         return None
     parent, name = split(record.path)
-    # A link that a crash left half done is finished under the name it already has.
+    # An interrupted link-then-unlink must be completed under the name that the file has already.
     planned = split(record.restored_to)[1] if record.restored_to else name
-    with _obstacles(record.path):
-        home_fd = _open_or_remake(folders.root, parent)
-    with linux.closing(home_fd) as folder_fd:
-        for candidate in _names(name, planned, os.fstatvfs(folder_fd).f_namemax):
+    with _explain_obstacles(record.path):
+        parent_fd = _open_or_create(dirs.root, parent)
+    with linux.closing(parent_fd) as folder_fd:
+        for candidate in _candidate_names(name, planned, os.fstatvfs(folder_fd).f_namemax):
             if linux.exists(folder_fd, candidate) and not linux.is_same_inode(folder_fd, candidate, status):
                 continue
-            path = parent + b"/" + candidate if parent else candidate
+            path = join(parent, candidate)
             if announce:
                 announce(path)
             try:
-                with _obstacles(record.path):
-                    folders.put_out(record.id, folder_fd, candidate)
+                with _explain_obstacles(record.path):
+                    dirs.rename_out(record.id, folder_fd, candidate)
             except FileExistsError:
                 continue
             os.fsync(folder_fd)
-            os.fsync(folders.files)
+            os.fsync(dirs.files)
             return path
     raise AssertionError("unreachable: the names never end")
 
 
 @contextlib.contextmanager
-def _obstacles(path: bytes) -> Iterator[None]:
+def _explain_obstacles(path: bytes) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -67,35 +67,37 @@ def _obstacles(path: bytes) -> Iterator[None]:
         ) from error
 
 
-def _names(name: bytes, planned: bytes, max_bytes: int) -> Iterator[bytes]:
+def _candidate_names(name: bytes, planned: bytes, max_bytes: int) -> Iterator[bytes]:
+    """Yield the planned name, the original one, then `stem.restored-N.suffix` without end, cut to `max_bytes`."""
     yield planned
     yield name
-    stem, suffix = _parts(name, max_bytes)
+    stem, suffix = _split_suffix(name, max_bytes)
     for number in count(1):
         mark = b".restored-%d" % number
         yield stem[: max_bytes - len(mark) - len(suffix)] + mark + suffix
 
 
-def _parts(name: bytes, max_bytes: int) -> tuple[bytes, bytes]:
-    """Return stem and suffix; the suffix stays last, so that the scan and programs still see a picture."""
+def _split_suffix(name: bytes, max_bytes: int) -> tuple[bytes, bytes]:
+    """Return stem and suffix. The suffix stays last, so that the scan and other programs still see a picture."""
     stem, suffix = os.path.splitext(name)  # noqa: PTH122  pathlib knows no bytes
-    # A dot far from the end starts no suffix, and would leave no room for the stem.
+    # A very long suffix is none, and would leave no room for the stem.
     return (stem, suffix) if len(suffix) <= max_bytes // 8 else (name, b"")
 
 
-def _open_or_remake(root_fd: int, parent: bytes) -> int:
+def _open_or_create(root_fd: int, parent: bytes) -> int:
+    """Return a descriptor of the folder, after creating what is missing of its path. Raises OSError."""
     folder_fd = open_folder(root_fd, b"")
     for name in filter(None, parent.split(b"/")):
         with linux.closing(folder_fd) as above_fd:
             try:
                 folder_fd = open_folder(above_fd, name)
             except FileNotFoundError:
-                folder_fd = _remake(above_fd, name)
+                folder_fd = _create_folder(above_fd, name)
     return folder_fd
 
 
-def _remake(above_fd: int, name: bytes) -> int:
-    """Make a folder with the mode and owner of the one above it, as far as our rights go."""
+def _create_folder(above_fd: int, name: bytes) -> int:
+    """Create a folder with the mode and owner of the one above it, as far as our rights allow. Raises OSError."""
     try:
         os.mkdir(name, 0o700, dir_fd=above_fd)
     except FileExistsError:
@@ -104,11 +106,11 @@ def _remake(above_fd: int, name: bytes) -> int:
     with contextlib.ExitStack() as on_error:
         folder_fd = open_folder(above_fd, name)
         on_error.callback(os.close, folder_fd)
-        if not _is_just_made(folder_fd):  # somebody has put another one in its place, and that keeps owner and mode
+        if not _is_just_created(folder_fd):  # a user has put another one there, which keeps its owner and mode
             on_error.pop_all()
             return folder_fd
-        # Each as far as it goes: a sandbox may refuse the set-id bits, and only root gives files away. The owner comes
-        # first, since changing it takes the set-id bits off.
+        # A sandbox may refuse the set-id bits, and only root may change the owner. The owner is set first, as changing
+        # it clears the set-id bits.
         with contextlib.suppress(PermissionError):
             os.fchown(folder_fd, like.st_uid, like.st_gid)
         try:
@@ -120,7 +122,7 @@ def _remake(above_fd: int, name: bytes) -> int:
     return folder_fd
 
 
-def _is_just_made(folder_fd: int) -> bool:
+def _is_just_created(folder_fd: int) -> bool:
     status = os.fstat(folder_fd)
     if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o777 != 0o700:
         return False

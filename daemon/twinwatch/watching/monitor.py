@@ -15,7 +15,7 @@ from twinwatch.config import Settings, Watch
 from twinwatch.errors import QuarantineError, StorageError
 from twinwatch.fs import mount_of
 from twinwatch.judging import CircuitBreaker, Pipeline, WatchedRoot
-from twinwatch.quarantine import Quarantine, stir
+from twinwatch.quarantine import Quarantine, touch_cookie
 from twinwatch.review import reconcile
 from twinwatch.store import Catalog, Root, RootOfflineError, resolve_root
 from twinwatch.watching.events import ChangeQueue, EventWatcher, limit_advice, watch_limit, watched_folders
@@ -190,7 +190,7 @@ class RootMonitor:
         if path not in self._watcher.armed or self._grounds[root.id].quarantine is None or not beat.watch.recursive:
             return
         try:
-            stir(path)
+            touch_cookie(path)
         except (OSError, QuarantineError) as error:
             # The watchdog looks for a daemon that hangs: a folder that cannot be written to is no reason to end it.
             self._watcher.cookies_s.pop(path, None)
