@@ -43,7 +43,7 @@ class Decoders:
         self.held: dict[bytes, threading.Event] = {}
         self.evidence_failures: list[BaseException] = []
         self.sought: list[CompareTask] = []
-        self.comparing = 2
+        self.compare_slots = 2
         self.limits = Limits()
 
     def inspect(self, task: InspectTask) -> Future[Inspection]:
@@ -63,7 +63,7 @@ class Decoders:
         except Exception as error:  # noqa: BLE001  what a worker would hand on
             future.set_exception(error)
 
-    def align(self, task: CompareTask) -> Future[CompareResult]:
+    def compare(self, task: CompareTask) -> Future[CompareResult]:
         self.sought.append(task)
         future: Future[CompareResult] = Future()
         if self.evidence_failures:
@@ -241,15 +241,15 @@ def test_evidence_is_sought_for_no_more_than_the_processes_can_take(
         most = max(most, sum(not each.done() for each in sought))
         return sought[-1]
 
-    monkeypatch.setattr(bench.decoders, "align", align_slowly)
+    monkeypatch.setattr(bench.decoders, "compare", align_slowly)
     let_a_copy_wait_behind_a_slow_one(bench, monkeypatch, slow_is=25, copied=1, between=(8, 9, 10, 11, 12, 14, 15))
-    assert most == 2 * bench.decoders.comparing < 7
+    assert most == 2 * bench.decoders.compare_slots < 7
 
 
 def test_evidence_that_missed_an_original_ahead_of_time_is_sought_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original, away, align = bench.share / "a.png", bench.share / "away.png", bench.decoders.align
+    original, away, align = bench.share / "a.png", bench.share / "away.png", bench.decoders.compare
 
     def align_while_it_is_away(task: CompareTask) -> Future[CompareResult]:
         if bench.decoders.sought:
@@ -259,7 +259,7 @@ def test_evidence_that_missed_an_original_ahead_of_time_is_sought_again(
         away.rename(original)
         return found
 
-    monkeypatch.setattr(bench.decoders, "align", align_while_it_is_away)
+    monkeypatch.setattr(bench.decoders, "compare", align_while_it_is_away)
     let_a_copy_wait_behind_a_slow_one(bench, monkeypatch, slow_is=25, copied=1)
     assert bench.states() == {"a.png": "kept", "slow.png": "kept", "copy.png": "duplicate"}
     assert [task.copy.place.path for task in bench.decoders.sought] == [b"copy.png", b"copy.png"]
@@ -275,7 +275,7 @@ def test_evidence_that_was_sought_before_the_original_was_known_is_sought_again(
 
 
 def test_what_is_sought_ahead_and_not_begun_makes_way(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    align, ahead, dropped = bench.decoders.align, Future[CompareResult](), list[bool]()
+    align, ahead, dropped = bench.decoders.compare, Future[CompareResult](), list[bool]()
 
     def align_the_second_only(task: CompareTask) -> Future[CompareResult]:
         if bench.decoders.sought:
@@ -284,7 +284,7 @@ def test_what_is_sought_ahead_and_not_begun_makes_way(bench: Bench, monkeypatch:
         bench.decoders.sought.append(task)
         return ahead
 
-    monkeypatch.setattr(bench.decoders, "align", align_the_second_only)
+    monkeypatch.setattr(bench.decoders, "compare", align_the_second_only)
     let_a_copy_wait_behind_a_slow_one(bench, monkeypatch, slow_is=10, copied=1)
     assert dropped == [True, True]
     assert [task.copy.place.path for task in bench.decoders.sought] == [b"copy.png", b"slow.png", b"copy.png"]
@@ -293,8 +293,8 @@ def test_what_is_sought_ahead_and_not_begun_makes_way(bench: Bench, monkeypatch:
 
 def let_a_copy_wait_for_evidence(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Future[CompareResult]:
     """Return once it does: what it waits for."""
-    align, answer = bench.decoders.align, Future[CompareResult]()
-    monkeypatch.setattr(bench.decoders, "align", lambda task: align(task) and answer)
+    align, answer = bench.decoders.compare, Future[CompareResult]()
+    monkeypatch.setattr(bench.decoders, "compare", lambda task: align(task) and answer)
     bench.put("a.png", data(1))
     bench.settle()
     bench.put("copy.png", data(1, 240))
@@ -418,7 +418,7 @@ def test_what_is_there_and_cannot_be_compared_is_not_compared_on_and_on(
         future.set_result(CompareResult(None, frozenset({0})))
         return future
 
-    monkeypatch.setattr(bench.decoders, "align", miss)
+    monkeypatch.setattr(bench.decoders, "compare", miss)
     bench.put("copy.png", data(1, 240))
     bench.settle()
     until_s = time.monotonic() + 3

@@ -25,6 +25,7 @@ from twinwatch.decoding import decode_exact
 from twinwatch.errors import UnreadableError, WorkersError
 from twinwatch.fs import FileIdentity, folder_id
 from twinwatch.workers import (
+    CandidateMatch,
     CompareResult,
     CompareTask,
     ExpectedFile,
@@ -39,7 +40,6 @@ from twinwatch.workers import (
     WorkerPool,
     pool as module,
 )
-from twinwatch.workers.tasks import CandidateMatch
 
 MEMORY_MB, PATIENCE_S = 2048, 2
 SIZE = (32, 24)
@@ -95,7 +95,7 @@ def test_an_answer_runs_no_code_of_the_decoders_choice(pool: WorkerPool, tmp_pat
 
 
 def test_an_answer_that_is_begun_and_never_ended_ends_its_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_ANSWERING_S", 1)
+    monkeypatch.setattr(module, "_ANSWER_TIMEOUT_S", 1)
     workers = WorkerPool(Limits(workers=1, decode_seconds=60, decode_memory_mb=MEMORY_MB))
     begin = (
         "(lambda os: [os.write(int(fd), bytes(3)) for fd in os.listdir('/proc/self/fd')"
@@ -221,12 +221,12 @@ def test_the_first_original_with_evidence_is_named(pool: WorkerPool, share: Path
     Image.open(io.BytesIO(picture(1))).resize((240, 180)).save(smaller, "JPEG", quality=80)
     copy = nominee(share, "copy.jpg", smaller.getvalue())
     stranger, original = nominee(share, "b.png", picture(2)), nominee(share, "a.png", picture(1))
-    proof = pool.align(CompareTask(copy, (stranger, original), 0.6, 10**7, 300, 60)).result().proof
+    proof = pool.compare(CompareTask(copy, (stranger, original), 0.6, 10**7, 300, 60)).result().match
     assert isinstance(proof, CandidateMatch)
     assert proof.number == 1
     assert proof.evidence.score >= 0.6
-    assert pool.align(CompareTask(copy, (stranger,), 0.6, 10**7, 300, 60)).result().proof is None
-    assert pool.align(CompareTask(copy, (), 0.6, 10**7, 300, 60)).result().proof is None
+    assert pool.compare(CompareTask(copy, (stranger,), 0.6, 10**7, 300, 60)).result().match is None
+    assert pool.compare(CompareTask(copy, (), 0.6, 10**7, 300, 60)).result().match is None
 
 
 def test_of_two_originals_the_older_is_named(pool: WorkerPool, share: Path) -> None:
@@ -234,10 +234,10 @@ def test_of_two_originals_the_older_is_named(pool: WorkerPool, share: Path) -> N
     near = replace(nominee(share, "near.png", picture(1)), since_ns=2)
     older = replace(nominee(share, "older.png", picture(1)), since_ns=1)
     younger = replace(nominee(share, "younger.png", picture(1)), since_ns=3)
-    proof = pool.align(CompareTask(copy, (near, younger, stranger, older), 0.6, 10**7, 300, 60)).result().proof
+    proof = pool.compare(CompareTask(copy, (near, younger, stranger, older), 0.6, 10**7, 300, 60)).result().match
     assert proof is not None
     assert proof.number == 3
-    out_of_time = pool.align(CompareTask(copy, (near, older), 0.6, 10**7, 300, 0)).result().proof
+    out_of_time = pool.compare(CompareTask(copy, (near, older), 0.6, 10**7, 300, 0)).result().match
     assert out_of_time is not None
     assert out_of_time.number == 0
 
@@ -245,9 +245,9 @@ def test_of_two_originals_the_older_is_named(pool: WorkerPool, share: Path) -> N
 def test_evidence_ends_in_time_and_at_least_one_is_looked_at(pool: WorkerPool, share: Path) -> None:
     copy, stranger = nominee(share, "copy.png", picture(1)), nominee(share, "b.png", picture(2))
     original = nominee(share, "a.png", picture(1))
-    assert pool.align(CompareTask(copy, (original, stranger), 0.6, 10**7, 300, 0)).result().proof is not None
+    assert pool.compare(CompareTask(copy, (original, stranger), 0.6, 10**7, 300, 0)).result().match is not None
     with pytest.raises(OutOfTime, match="only 1 of 2"):
-        pool.align(CompareTask(copy, (stranger, original), 0.6, 10**7, 300, 0)).result()
+        pool.compare(CompareTask(copy, (stranger, original), 0.6, 10**7, 300, 0)).result()
 
 
 def test_an_original_that_is_not_what_it_was_is_none(pool: WorkerPool, share: Path) -> None:
@@ -257,9 +257,9 @@ def test_an_original_that_is_not_what_it_was_is_none(pool: WorkerPool, share: Pa
     (share / "gone").unlink()
     (share / "changed").write_bytes(data + b"x")
     broken = nominee(share, "broken", b"no picture")
-    search = pool.align(CompareTask(copy, (gone, changed, broken, good), 0.6, 10**7, 300, 60)).result()
-    assert search.proof is not None
-    assert (search.proof.number, search.missing) == (3, {0, 1, 2})
+    search = pool.compare(CompareTask(copy, (gone, changed, broken, good), 0.6, 10**7, 300, 60)).result()
+    assert search.match is not None
+    assert (search.match.number, search.missing) == (3, {0, 1, 2})
 
 
 def test_what_is_known_of_its_bytes_tells_a_stranger_and_makes_no_original(pool: WorkerPool, share: Path) -> None:
@@ -268,13 +268,13 @@ def test_what_is_known_of_its_bytes_tells_a_stranger_and_makes_no_original(pool:
     copy, original = nominee(share, "copy.png", small), nominee(share, "a.jpg", recompressed(small))
     stranger = nominee(share, "b.png", picture(2))
     task = CompareTask(copy, (stranger, original), 0.6, 10**7, 300, 60)
-    assert pool.align(task).result().proof is not None
+    assert pool.compare(task).result().match is not None
     (share / "b.png").unlink()
-    search = pool.align(task).result()
-    assert (search.proof is not None, search.missing) == (True, frozenset())
+    search = pool.compare(task).result()
+    assert (search.match is not None, search.missing) == (True, frozenset())
     (share / "a.jpg").write_bytes(picture(2))
-    search = pool.align(task).result()
-    assert (search.proof, search.missing) == (None, {1})
+    search = pool.compare(task).result()
+    assert (search.match, search.missing) == (None, {1})
 
 
 def test_a_lone_picture_is_decoded_by_the_process_that_will_compare_it(share: Path) -> None:
@@ -282,12 +282,12 @@ def test_a_lone_picture_is_decoded_by_the_process_that_will_compare_it(share: Pa
     copy, original = nominee(share, "copy.png", picture(1)), nominee(share, "a.jpg", recompressed(picture(1)))
     task = CompareTask(copy, (nominee(share, "b.png", picture(2)), original), 0.6, 10**7, 300, 60)
     with WorkerPool(Limits(workers=2, decode_seconds=60, decode_memory_mb=MEMORY_MB)) as workers:
-        expected = workers.align(task).result()
+        expected = workers.compare(task).result()
         for _ in range(2):
             found = workers.inspect(inspect(share, "copy.png")).result(60)
             assert found.picture is not None
             assert np.array_equal(found.picture.pixels, decode_exact(picture(1), SIZE, 300).pixels)
-            assert workers.align(task).result() == expected
+            assert workers.compare(task).result() == expected
         (share / "broken.png").write_bytes(picture(1)[:-100])
         refused = workers.inspect(inspect(share, "broken.png")).result(60)
         assert (refused.picture, refused.reason) == (None, "damaged or not supported: image file is truncated")
@@ -304,7 +304,7 @@ def test_what_was_decoded_for_one_search_is_no_proof_in_another(share: Path) -> 
     def search(copy: ExpectedFile, *originals: ExpectedFile, decode_ahead: bool = False) -> CompareResult:
         return CompareTask(copy, originals, 0.6, 10**7, 300, 60).run(decode_ahead)
 
-    assert search(copy, original).proof is not None
+    assert search(copy, original).match is not None
     for _ in range(2):  # the second time it is known to be a stranger, and its pixels are not asked for
         search(other, original, decode_ahead=True)
     inspect(share, "a.jpg").run(decode_ahead=True)
@@ -313,7 +313,7 @@ def test_what_was_decoded_for_one_search_is_no_proof_in_another(share: Path) -> 
     search(other, stranger, decode_ahead=True)
     assert search(copy, original) == CompareResult(None, frozenset({0}))
     (share / "a.jpg").write_bytes(recompressed(picture(1)))
-    assert search(copy, original).proof is not None
+    assert search(copy, original).match is not None
 
 
 def test_a_copy_that_is_not_what_it_was_is_told(pool: WorkerPool, share: Path) -> None:
@@ -321,12 +321,12 @@ def test_a_copy_that_is_not_what_it_was_is_told(pool: WorkerPool, share: Path) -
     copy, original = nominee(share, "copy.png", data), nominee(share, "original.png", data)
     (share / "copy.png").write_bytes(picture(2))
     with pytest.raises(FileChanged):
-        pool.align(CompareTask(copy, (original,), 0.6, 10**7, 300, 60)).result()
+        pool.compare(CompareTask(copy, (original,), 0.6, 10**7, 300, 60)).result()
     with pytest.raises(FileChanged):
-        pool.align(CompareTask(copy, (original,), 0.6, 10, 300, 60)).result()
+        pool.compare(CompareTask(copy, (original,), 0.6, 10, 300, 60)).result()
     (share / "copy.png").unlink()
     with pytest.raises(FileGone):
-        pool.align(CompareTask(copy, (original,), 0.6, 10**7, 300, 60)).result()
+        pool.compare(CompareTask(copy, (original,), 0.6, 10**7, 300, 60)).result()
 
 
 # Rights
@@ -429,7 +429,7 @@ def test_workers_that_do_not_start_are_tried_at_longer_and_longer_intervals(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "_FIRST_PAUSE_S", 0.1)
-    monkeypatch.setattr(module, "_MOST_FAILED_STARTS", 3)
+    monkeypatch.setattr(module, "_MAX_FAILED_STARTS", 3)
     workers = WorkerPool(Limits(workers=1, decode_seconds=60, decode_memory_mb=MEMORY_MB))
     try:
         with monkeypatch.context() as broken:

@@ -118,12 +118,12 @@ class OriginalFinder:
             return None
         nominees = self._nominees(newcomer, content, embedding, index)
         search = self._search(newcomer, self._task(place, content, nominees)) if nominees else None
-        if search is None or search.proof is None:
+        if search is None or search.match is None:
             missing = frozenset() if search is None else search.missing
             gone = (each for number, each in enumerate(nominees) if number in missing or self._there(each.file) is None)
             self.absent.update(each.file.id for each in gone)
             return None
-        return replace(nominees[search.proof.number], evidence=search.proof.evidence)
+        return replace(nominees[search.match.number], evidence=search.match.evidence)
 
     def foresee(
         self, newcomer: File, place: FileRef, content: Content, embedding: NDArray[np.float32], index: ExactIndex
@@ -137,7 +137,7 @@ class OriginalFinder:
             nominees = self._nominees(newcomer, content, embedding, index)
             if nominees:
                 task = self._task(place, content, nominees)
-                self._ahead[newcomer.id] = task, self._workers.align(task)
+                self._ahead[newcomer.id] = task, self._workers.compare(task)
 
     def foreseen(self, newcomer: int) -> bool:
         """True where all was done that can be done before its turn."""
@@ -146,7 +146,7 @@ class OriginalFinder:
     def seeks_enough(self) -> bool:
         """True where the processes that compare have enough to do; what is sought sooner is outdated sooner."""
         sought = sum(each is not None and not each[1].done() for each in self._ahead.values())
-        return sought >= 2 * self._workers.comparing
+        return sought >= 2 * self._workers.compare_slots
 
     def forget_all_but(self, newcomers: set[int]) -> None:
         """Drop what was sought ahead for all but these ids."""
@@ -275,7 +275,7 @@ class OriginalFinder:
             elif sought is not None:
                 sought[1].cancel()
             self._make_way()
-            return self._awaited(self._workers.align(task))
+            return self._awaited(self._workers.compare(task))
         except (FileGone, FileChanged):
             raise NewcomerLostError from None
         except (WorkerCrashed, OutOfTime, UnreadableError) as error:

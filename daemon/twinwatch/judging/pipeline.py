@@ -347,8 +347,8 @@ class Pipeline:
         if not self._swap.empty():
             judge.index = _caught_up(self._swap.get(), judge.index)
             self._reclustering = None
-            malloc.give_back()
-        elif self._reclustering is None and judge.index.needs_recluster():
+            malloc.trim()
+        elif self._reclustering is None and judge.index.outgrown():
             keys, vectors = judge.index.vectors()
             self._reclustering = threading.Thread(
                 target=lambda: self._swap.put(recluster(keys, vectors)), name="recluster"

@@ -1,6 +1,6 @@
 """Decoder processes: the pool, the tasks they run, and the limits and rights they run under.
 
-What a process answers is read as data, never obeyed.
+A process may have been taken over by a hostile picture, so the pool reads its answers as data and never obeys them.
 """
 
 import lazy_loader

@@ -5,6 +5,7 @@ from .pool import (
     WorkerPool as WorkerPool,
 )
 from .tasks import (
+    CandidateMatch as CandidateMatch,
     CompareResult as CompareResult,
     CompareTask as CompareTask,
     ExpectedFile as ExpectedFile,

@@ -1,23 +1,18 @@
-"""Decoder processes that may crash, hang or swell without hurting the daemon.
+"""The pool of decoder processes, which may crash, hang or grow without harm to the daemon.
 
-Each slot is a thread that hands a task at a time to a spawned process. A process that dies or outlasts its time is
-replaced; the task is tried once more alone in a fresh one. What that dies of by itself is the task's fault; one that
-was killed, or never came up, says nothing about the task.
-
-What a process answers is read as data, not obeyed: one that was taken over by a picture has no say in the daemon.
+1. A slot is a thread that sends one task at a time to a process.
+2. A process that dies, or takes too long over a task, is replaced, and the task runs once more, alone in a new process.
+3. If the new process crashes or takes too long as well, that is the task's fault: WorkerCrashed. If it was killed, or
+   never started, it says nothing about the task: WorkerKilled.
 """
 
 from __future__ import annotations
 
-import builtins
 import contextlib
-import io
 import multiprocessing
 import os
 import pickle
 import signal
-import socket
-import struct
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,62 +21,45 @@ from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import structlog
 
 from twinwatch.config import Limits
 from twinwatch.errors import WorkersError
-from twinwatch.workers.tasks import UP, CompareResult, CompareTask, Inspection, InspectTask, serve
+from twinwatch.workers.process import UP, serve
+from twinwatch.workers.tasks import CompareResult, CompareTask, Inspection, InspectTask
+from twinwatch.workers.wire import read_answer, set_read_timeout
 
-_KILLED_BY_OTHERS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # the first also for want of memory
-_MOST_ANSWERED = 1 << 24  # bytes; a picture for the encoder has some 12,000
-_ANSWERING_S = 10  # that an answer may be cut short for, once it has begun
-_ANSWERS = {
-    "twinwatch.workers.tasks": (
-        "Inspection",
-        "CompareResult",
-        "CandidateMatch",
-        "FileGone",
-        "RootOffline",
-        "FileChanged",
-        "OutOfTime",
-    ),
-    "twinwatch.fs.identity": ("FileIdentity",),
-    "twinwatch.decoding.decode": ("Picture",),
-    "twinwatch.evidence.comparison": ("Evidence",),
-    "twinwatch.errors": ("UnreadableError",),
-    "builtins": (
-        "frozenset",
-        *(name for name, each in vars(builtins).items() if isinstance(each, type) and issubclass(each, OSError)),
-    ),
-    "numpy": ("ndarray", "dtype"),
-    "numpy._core.multiarray": ("_reconstruct",),
-}
-"""What an answer may be made of, by module: values, and the outcomes that are exceptions."""
-_START_S = 30.0  # a process that is not up by then will not be
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 16.0  # before a process is started again after one that did not come up
-_MOST_FAILED_STARTS = 8
-_MOST_COMPARING = 4  # processes for evidence, of 130 to 220 MB each; one thread judges what they find
+_KILL_SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # SIGKILL also when memory runs out
+_ANSWER_TIMEOUT_S = 10  # for the rest of an answer that has begun
+_START_TIMEOUT_S = 30.0
+_FIRST_PAUSE_S, _MAX_PAUSE_S = 1.0, 16.0  # before the next start after a failed one; the pause doubles each time
+_MAX_FAILED_STARTS = 8
+_MAX_COMPARE_SLOTS = 4  # each process takes 130 to 220 MB, and one thread judges what they all find
 
 _log = structlog.get_logger("twinwatch")
 
 
 class WorkerCrashed(Exception):  # noqa: N818
-    """Two processes in a row were lost on one task, the second by the task's own doing; the message says how."""
+    """A task ended two processes in a row, the second by a crash or its time limit. The message says how."""
 
 
 class WorkerKilled(OSError):  # noqa: N818
-    """Two processes in a row were lost on one task, the second through no fault of it: try again later."""
+    """A task lost two processes in a row, the second by no fault of the task. Try again later."""
 
 
 Result = TypeVar("Result", Inspection, CompareResult)
-_Worker = tuple[BaseProcess, Connection]
+
+
+class _Worker(NamedTuple):
+    process: BaseProcess
+    connection: Connection
 
 
 @dataclass(frozen=True, slots=True)
 class _Slots:
-    """Threads, and the processes of one kind that have nothing to do, the latest at work last."""
+    """The threads for one kind of process, and the idle processes of that kind, the last one used at the end."""
 
     threads: ThreadPoolExecutor
     compares: bool
@@ -90,15 +68,16 @@ class _Slots:
     def take_idle(self) -> _Worker | None:
         try:
             return self.idle.pop()
-        except IndexError:  # another thread may have been quicker
+        except IndexError:  # none, or another thread was quicker
             return None
 
 
 class WorkerPool:
-    """A pool of processes; close it to end them. Each is started when it is needed.
+    """A pool of decoder processes. Each starts when it is needed; `close` ends them all.
 
-    `eager` starts some sooner, for a job that will need them: a few that decode at once, and all that compare as soon
-    as one does.
+    `eager` starts some before they are needed, for a long job: a few decoders at once, and all that compare with the
+    first comparison. `lost` counts the processes that ended before the pool was closed, `compare_slots` is the number
+    of comparisons that can run at a time.
     """
 
     def __init__(self, limits: Limits, eager: bool = False) -> None:
@@ -106,18 +85,18 @@ class WorkerPool:
         self._processes: set[BaseProcess] = set()
         self._context = multiprocessing.get_context("spawn")
         self._decoders = _Slots(ThreadPoolExecutor(limits.worker_count, "worker-slot"), compares=False)
-        # Evidence has slots of its own: the committing thread waits for it while the others decode ahead.
-        self.comparing = min(limits.worker_count, _MOST_COMPARING)
-        self._comparers = _Slots(ThreadPoolExecutor(self.comparing, "evidence-slot"), compares=True)
+        # Comparisons have slots of their own: the committing thread waits for one while the others decode ahead.
+        self.compare_slots = min(limits.worker_count, _MAX_COMPARE_SLOTS)
+        self._comparers = _Slots(ThreadPoolExecutor(self.compare_slots, "evidence-slot"), compares=True)
         self._unfinished: set[Future[Any]] = set()
-        # As many processes as cores: threads of BLAS beside them would spin while they wait for one.
+        # There are as many processes as cores. Further threads of BLAS would spin while they wait for a core.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         self._closing = threading.Event()
         self._failed_starts = 0  # in a row
         self.lost = 0
         self._eager = eager
         if eager:
-            self._begin(self._decoders, self.comparing)
+            self._start_ahead(self._decoders, self.compare_slots)
 
     def __enter__(self) -> Self:
         return self
@@ -126,35 +105,36 @@ class WorkerPool:
         self.close()
 
     def inspect(self, task: InspectTask) -> Future[Inspection]:
-        """Run in some process; the future raises what that of `align` raises, but OutOfTime.
+        """Run the task in a process. The future raises what that of `compare` raises, except OutOfTime.
 
-        It is one that compares where there is nothing else to do: that has the picture at hand if evidence is sought.
+        While everything else is idle, the task runs in a process that compares: it then has the picture decoded when
+        a comparison follows.
         """
-        if self._comparers.idle and self._has_core_to_spare():
+        if self._comparers.idle and self._has_idle_core():
             return self._submit(self._comparers, partial(task.run, decode_ahead=True), task.run)
         return self._submit(self._decoders, task.run, task.run)
 
-    def align(self, task: CompareTask) -> Future[CompareResult]:
-        """Run in one of `comparing` processes, for no longer than two files may take to decode.
+    def compare(self, task: CompareTask) -> Future[CompareResult]:
+        """Run the task in a process that compares. Each of at most two attempts ends after limits.decode_seconds.
 
         The future raises FileGone, RootOffline, FileChanged, OutOfTime, WorkerCrashed, UnreadableError or OSError.
         """
-        search = self._submit(self._comparers, partial(task.run, decode_ahead=self._has_core_to_spare()), task.run)
+        future = self._submit(self._comparers, partial(task.run, decode_ahead=self._has_idle_core()), task.run)
         if self._eager:
             self._eager = False
-            self._begin(self._comparers, self.comparing - 1)
-        return search
+            self._start_ahead(self._comparers, self.compare_slots - 1)
+        return future
 
     def require_startable(self) -> None:
-        """Raises WorkersError once processes have failed to start again and again."""
-        if self._failed_starts >= _MOST_FAILED_STARTS:
+        """Raise WorkersError once several processes in a row have failed to start."""
+        if self._failed_starts >= _MAX_FAILED_STARTS:
             raise WorkersError(
                 "no decoder process can be started: see the messages above this one; has Python been upgraded or "
                 "moved, or is there no memory left?"
             )
 
     def close(self) -> None:
-        """End every process, also those at work; what they did is not lost, it is done again later."""
+        """End every process, also those with a task. The futures of their tasks raise InterruptedError."""
         self._closing.set()
         for slots in (self._decoders, self._comparers):
             slots.threads.shutdown(wait=False, cancel_futures=True)
@@ -164,48 +144,47 @@ class WorkerPool:
         for slots in (self._decoders, self._comparers):
             slots.threads.shutdown()
 
-    def _has_core_to_spare(self) -> bool:
-        return self.comparing > 1 and not self._unfinished
+    def _has_idle_core(self) -> bool:
+        return self.compare_slots > 1 and not self._unfinished
 
-    def _begin(self, slots: _Slots, count: int) -> None:
-        """Let so many more processes start; one that cannot is met again with a task."""
-        with contextlib.suppress(RuntimeError):  # it is closed
+    def _start_ahead(self, slots: _Slots, count: int) -> None:
+        """Have `count` more processes start. A failed start is ignored here: the next task tries again."""
+        with contextlib.suppress(RuntimeError):  # the pool is closed
             for _ in range(count):
                 slots.threads.submit(lambda: slots.idle.append(self._start(slots)))
 
-    def _submit(self, slots: _Slots, run: Callable[[], Result], again: Callable[[], Result]) -> Future[Result]:
-        """Run one, or if its process is lost the other."""
+    def _submit(self, slots: _Slots, run: Callable[[], Result], retry: Callable[[], Result]) -> Future[Result]:
+        """Have `run` called in a process, and `retry` in a new one if that process is lost."""
         try:
-            future = slots.threads.submit(self._call, slots, run, again)
-        except RuntimeError:  # it is closed
+            future = slots.threads.submit(self._run, slots, run, retry)
+        except RuntimeError:  # the pool is closed
             raise InterruptedError("the daemon is stopping") from None
         self._unfinished.add(future)
         future.add_done_callback(self._unfinished.discard)
         return future
 
-    def _call(self, slots: _Slots, run: Callable[[], Result], again: Callable[[], Result]) -> Result:
+    def _run(self, slots: _Slots, run: Callable[[], Result], retry: Callable[[], Result]) -> Result:
         try:
-            return self._once(slots, slots.take_idle() or self._start(slots), run)
+            return self._run_once(slots, slots.take_idle() or self._start(slots), run)
         except (WorkerCrashed, WorkerKilled):
             if self._closing.is_set():
                 raise InterruptedError("the daemon is stopping") from None
-            return self._once(slots, self._start(slots), again)
+            return self._run_once(slots, self._start(slots), retry)
 
-    def _once(self, slots: _Slots, worker: _Worker, run: Callable[[], Result]) -> Result:
-        _, connection = worker
-        patience_s = self.limits.decode_seconds
+    def _run_once(self, slots: _Slots, worker: _Worker, run: Callable[[], Result]) -> Result:
+        timeout_s = self.limits.decode_seconds
         try:
-            connection.send(run)
-            in_time = connection.poll(patience_s)
-            answer: Any = _read(connection) if in_time else None
+            worker.connection.send(run)
+            in_time = worker.connection.poll(timeout_s)
+            answer: Any = read_answer(worker.connection) if in_time else None
         except (EOFError, OSError):
-            raise self._lost(worker) from None
+            raise self._reap(worker) from None
         except pickle.UnpicklingError as error:
-            self._drop(worker)
+            self._discard(worker)
             raise WorkerCrashed(f"made the decoder answer what it should not: {error}") from None
         if not in_time:
-            self._drop(worker)
-            raise WorkerCrashed(f"took longer than {patience_s} s (limits.decode_seconds)")
+            self._discard(worker)
+            raise WorkerCrashed(f"took longer than {timeout_s} s (limits.decode_seconds)")
         slots.idle.append(worker)
         if isinstance(answer, BaseException):
             raise answer
@@ -213,31 +192,33 @@ class WorkerPool:
         return result
 
     def _start(self, slots: _Slots) -> _Worker:
-        """Return one more process, once it is up. Raises WorkerKilled or InterruptedError."""
+        """Start one more process and return it when it is up. Raises WorkerKilled or InterruptedError."""
+        # Not tenacity, which repeats one call: a failed start here ends its task and delays the next start of any slot.
         failed = self._failed_starts
-        pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (failed - 1)) if failed else 0.0
+        pause_s = min(_MAX_PAUSE_S, _FIRST_PAUSE_S * 2 ** (failed - 1)) if failed else 0.0
         if self._closing.wait(pause_s):
             raise InterruptedError("the daemon is stopping")
-        process, connection = worker = self._spawn(slots.compares)
-        if self._closing.is_set():  # `close` may not have seen this process
-            self._drop(worker)
+        worker = self._spawn(slots.compares)
+        if self._closing.is_set():  # `close` may have missed this process
+            self._discard(worker)
             raise InterruptedError("the daemon is stopping")
         try:
-            up = connection.poll(_START_S) and _read(connection) == UP
+            up = worker.connection.poll(_START_TIMEOUT_S) and read_answer(worker.connection) == UP
         except (EOFError, OSError, pickle.UnpicklingError):
             up = False
         if not up:
-            process.join(1)
-            self._drop(worker)
+            worker.process.join(1)
+            self._discard(worker)
             self._failed_starts += 1
-            _log.warning("a decoder process did not start", exit_code=process.exitcode)
-            raise WorkerKilled(f"no decoder process started (exit code {process.exitcode})")
+            _log.warning("a decoder process did not start", exit_code=worker.process.exitcode)
+            raise WorkerKilled(f"no decoder process started (exit code {worker.process.exitcode})")
         self._failed_starts = 0
         return worker
 
     def _spawn(self, compares: bool) -> _Worker:
-        # From this thread the process has it that an interrupt from the terminal, which is for all, leaves it alone.
-        resource_tracker.ensure_running()  # the first process would start it, and that lifts the mask
+        # Start multiprocessing's resource tracker first: starting it with the first process would clear the mask below.
+        resource_tracker.ensure_running()
+        # The child inherits this thread's signal mask, so Ctrl-C in the terminal does not kill it.
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGHUP))
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
@@ -247,45 +228,22 @@ class WorkerPool:
         )
         process.start()
         theirs.close()
-        with socket.socket(fileno=os.dup(ours.fileno())) as end:  # one that stops in the middle of an answer
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _ANSWERING_S, 0))
+        set_read_timeout(ours, _ANSWER_TIMEOUT_S)
         self._processes.add(process)
-        return process, ours
+        return _Worker(process, ours)
 
-    def _lost(self, worker: _Worker) -> WorkerCrashed | WorkerKilled:
-        """Clear away a process that died at work; return whose doing that was."""
-        process, _ = worker
-        process.join(1)
-        code = process.exitcode
-        self._drop(worker)
-        if code is None or -code in _KILLED_BY_OTHERS:
+    def _reap(self, worker: _Worker) -> WorkerCrashed | WorkerKilled:
+        """Discard a process that died during a task, and return the error that says whether the task is at fault."""
+        worker.process.join(1)
+        code = worker.process.exitcode
+        self._discard(worker)
+        if code is None or -code in _KILL_SIGNALS:
             return WorkerKilled(f"the decoder was killed (exit code {code})")
         return WorkerCrashed(f"crashed the decoder (exit code {code})")
 
-    def _drop(self, worker: _Worker) -> None:
-        process, connection = worker
-        process.kill()
-        process.join()
-        self._processes.discard(process)
-        connection.close()
+    def _discard(self, worker: _Worker) -> None:
+        worker.process.kill()
+        worker.process.join()
+        self._processes.discard(worker.process)
+        worker.connection.close()
         self.lost += 1
-
-
-class _Answer(pickle.Unpickler):
-    """Makes nothing but what `_ANSWERS` names, so that reading an answer runs no code of the sender's choice."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if name not in _ANSWERS.get(module, ()):
-            raise pickle.UnpicklingError(f"{module}.{name}")
-        return super().find_class(module, name)
-
-
-def _read(connection: Connection) -> Any:
-    """Raises EOFError or OSError where there is no whole answer, UnpicklingError where it is none."""
-    data = connection.recv_bytes(_MOST_ANSWERED)
-    try:
-        return _Answer(io.BytesIO(data)).load()
-    except pickle.UnpicklingError:
-        raise
-    except Exception as error:  # noqa: BLE001  bytes that are no pickle raise nearly anything
-        raise pickle.UnpicklingError(str(error)) from None

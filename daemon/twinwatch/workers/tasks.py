@@ -1,6 +1,6 @@
-"""What a decoder process is asked, what it answers, and the process itself.
+"""The tasks of decoder processes, with what they answer: inspect a file, or compare a copy with its candidates.
 
-The processes import this module, so what only some of them need is imported late.
+Every decoder process imports this module, so it imports late what only comparing needs.
 """
 
 from __future__ import annotations
@@ -11,37 +11,32 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twinwatch.decoding import Picture, decode_exact, decode_fit
 from twinwatch.errors import UnreadableError
 from twinwatch.fs import FileIdentity, open_beneath, open_root, read_whole
-from twinwatch.workers import malloc
-from twinwatch.workers.sandbox import drop_rights, limit_cpu
 
 if TYPE_CHECKING:
     from twinwatch.evidence import Evidence, Gallery, Pixels, View
 
-UP = "up"
-"""The answer of a process that has started."""
-_MOST_BESIDE = 50.0  # megapixels; larger pictures are decoded one at a time, as two take long, and much memory
-_OLDER_ONES = 3  # that are compared once an original is found: an unknown copy of the oldest may lie nearer
+_MAX_AHEAD_MEGAPIXELS = 50.0  # two larger pictures at a time would take too long, and too much memory
+_MAX_OLDER = 3  # compared after a first match: an unknown copy of the oldest picture may be nearer than it
 
 
 @dataclass(frozen=True, slots=True)
 class FileRef:
-    """A file beneath a root. `folder` is the (device, inode) that the root must still be."""
+    """A file beneath a watched root. `folder` is the (device, inode) that the root must still have."""
 
     root: Path
     folder: tuple[int, int]
-    path: bytes
+    path: bytes  # relative to the root
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What a worker found at a place. `picture` is None for known bytes and for refused ones (`reason`)."""
+    """What a process found out about a file. `picture` is None for known bytes, and refused ones with a `reason`."""
 
     identity: FileIdentity
     sha256: str
@@ -50,7 +45,7 @@ class Inspection:
 
 
 class FileGone(Exception):  # noqa: N818  an outcome, not an error
-    """There is no regular file at the place any more."""
+    """There is no regular file at the path any more."""
 
 
 class RootOffline(Exception):  # noqa: N818
@@ -58,25 +53,29 @@ class RootOffline(Exception):  # noqa: N818
 
 
 class FileChanged(Exception):  # noqa: N818
-    """The file changed while it was read, or is not what it was."""
+    """The file changed while it was read, or has other bytes than expected."""
 
 
 class OutOfTime(Exception):  # noqa: N818
-    """Not all nominees could be looked at in the time there is."""
+    """The time was up before all candidates were compared."""
 
 
 @dataclass(frozen=True, slots=True)
 class InspectTask:
-    """Task: read, hash, and decode to `size` (width, height) unless the hash is one of `known`."""
+    """The task to read and hash a file, and to decode it to `size` (width, height) unless its hash is `known`."""
 
     place: FileRef
-    known: frozenset[str]
+    known: frozenset[str]  # sha256 (hex)
     size: tuple[int, int]
     max_bytes: int
     max_megapixels: float
 
     def run(self, decode_ahead: bool = False) -> Inspection:
-        """`decode_ahead` says that a core has nothing to do: the picture is decoded for evidence too, beside."""
+        """Return what was found out about the file.
+
+        `decode_ahead` says that a core is idle: a second thread then decodes the picture for a later comparison. Raises
+        FileGone, RootOffline, FileChanged, OSError, or UnreadableError for a file that is too large or not permitted.
+        """
         file_fd = _open(self.place)
         try:
             before = FileIdentity.of(os.fstat(file_fd))
@@ -90,7 +89,8 @@ class InspectTask:
         if sha256 in self.known:
             return Inspection(before, sha256, None, None)
         if decode_ahead:
-            _gallery().begin(sha256, partial(_for_evidence, data, min(self.max_megapixels, _MOST_BESIDE)))
+            megapixels = min(self.max_megapixels, _MAX_AHEAD_MEGAPIXELS)
+            _view_cache().begin(sha256, partial(_decode_for_evidence, data, megapixels))
         try:
             picture = self._decode(data, decode_ahead)
         except UnreadableError as error:
@@ -103,22 +103,23 @@ class InspectTask:
         except UnreadableError:
             if not decode_ahead:
                 raise
-        _gallery().wait()  # what is decoded beside may have had the memory that was wanting
+        # The second thread may have held the memory that was missing. Wait for it and try once more.
+        _view_cache().wait()
         return decode_exact(data, self.size, self.max_megapixels)
 
 
 @dataclass(frozen=True, slots=True)
 class ExpectedFile:
-    """An original that a copy may be of, and the bytes that it must still hold."""
+    """A file to compare, and the sha256 (hex) that its bytes must still have."""
 
     place: FileRef
     sha256: str
-    since_ns: int = 0  # the older of two originals is the one to name
+    since_ns: int = 0  # since when it has been kept; of two originals the older one is named
 
 
 @dataclass(frozen=True, slots=True)
 class CandidateMatch:
-    """The nominee, by number, whose pixels line up with the copy's well enough."""
+    """The candidate, by its number in the task, for which there is enough evidence."""
 
     number: int
     evidence: Evidence
@@ -126,17 +127,19 @@ class CandidateMatch:
 
 @dataclass(frozen=True, slots=True)
 class CompareResult:
-    """What came of looking for evidence: a proof or none, and the nominees, by number, that were not in place."""
+    """The answer to a CompareTask: the match, or None, and the numbers of the candidates that were not in place."""
 
-    proof: CandidateMatch | None
+    match: CandidateMatch | None
     missing: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True)
 class CompareTask:
-    """Task: find a nominee with evidence of at least `level`, in the order given.
+    """The task to find the original of `copy` among `originals`, the candidates, with evidence of at least `level`.
 
-    Once one is found, only a few older ones are compared. None is begun once `budget_s` are over.
+    1. Candidates are compared in the order given, until one matches.
+    2. After a match, at most three older candidates are compared, and the first of them that matches is the answer.
+    3. No comparison starts after `budget_s` seconds, except the first.
     """
 
     copy: ExpectedFile
@@ -147,10 +150,14 @@ class CompareTask:
     budget_s: float
 
     def run(self, decode_ahead: bool = False) -> CompareResult:
-        """`decode_ahead` says that a core has nothing to do: the nearest nominee is decoded beside."""
+        """Return the match.
+
+        `decode_ahead` says that a core is idle: a second thread then decodes the first candidate. Raises FileGone,
+        FileChanged or UnreadableError for the copy, and RootOffline, OutOfTime or OSError.
+        """
         until_s = time.monotonic() + self.budget_s
-        decode = partial(_for_evidence, self._read(self.copy), self.max_megapixels)
-        copy = _gallery().view(self.copy.sha256, decode)
+        decode = partial(_decode_for_evidence, self._read(self.copy), self.max_megapixels)
+        copy = _view_cache().view(self.copy.sha256, decode)
         missing: set[int] = set()
         try:
             return CompareResult(self._find(copy, until_s, missing, decode_ahead), frozenset(missing))
@@ -158,94 +165,73 @@ class CompareTask:
             copy.rest()
 
     def _find(self, copy: View, until_s: float, missing: set[int], decode_ahead: bool) -> CandidateMatch | None:
-        found = self._first(range(len(self.originals)), copy, until_s, missing, decode_ahead)
+        found = self._first_match(range(len(self.originals)), copy, until_s, missing, decode_ahead)
         if found is None:
             return None
         since_ns = self.originals[found.number].since_ns
         further = range(found.number + 1, len(self.originals))
-        older = [number for number in further if self.originals[number].since_ns < since_ns][:_OLDER_ONES]
+        older = [number for number in further if self.originals[number].since_ns < since_ns][:_MAX_OLDER]
         try:
-            return self._first(older, copy, until_s, missing) or found
+            return self._first_match(older, copy, until_s, missing) or found
         except OutOfTime:
             return found
 
-    def _first(
+    def _first_match(
         self, numbers: Sequence[int], copy: View, until_s: float, missing: set[int], decode_ahead: bool = False
     ) -> CandidateMatch | None:
         for number in numbers:
             if number and time.monotonic() > until_s:
                 raise OutOfTime(f"only {number} of {len(self.originals)} pictures near it were compared in time")
             try:
-                evidence = self._compared(self.originals[number], copy, beside=decode_ahead and not number)
+                evidence = self._compare(self.originals[number], copy, decode_ahead=decode_ahead and not number)
             except (FileGone, FileChanged, UnreadableError):
-                missing.add(number)  # it is no living original any more, so it is none to this copy
+                missing.add(number)  # what is not in place cannot be the copy's original
                 continue
             if evidence.score >= self.level:
                 return CandidateMatch(number, evidence)
         return None
 
-    def _compared(self, nominee: ExpectedFile, copy: View, beside: bool) -> Evidence:
-        """Raises what `_read` raises. A nominee is not read where what is known of its bytes tells a stranger."""
+    def _compare(self, candidate: ExpectedFile, copy: View, decode_ahead: bool) -> Evidence:
+        """Return the evidence. Raises what `_read` raises.
+
+        The candidate's file is not read where the cached features of its bytes show that it does not match.
+        """
         from twinwatch.evidence import compare
 
-        if beside:
-            megapixels = min(self.max_megapixels, _MOST_BESIDE)
-            _gallery().begin(nominee.sha256, partial(self._decode, nominee, megapixels))
-        original = _gallery().view(nominee.sha256, partial(self._decode, nominee, self.max_megapixels))
+        if decode_ahead:
+            megapixels = min(self.max_megapixels, _MAX_AHEAD_MEGAPIXELS)
+            _view_cache().begin(candidate.sha256, partial(self._decode, candidate, megapixels))
+        original = _view_cache().view(candidate.sha256, partial(self._decode, candidate, self.max_megapixels))
         try:
             evidence = compare(original, copy)
             read = original.decoded
         finally:
             if original is not copy:
                 original.rest()
+        # A match must rest on the bytes that the file has now, not only on what is cached.
         if evidence.score >= self.level and (not read or original is copy):
-            self._read(nominee)
+            self._read(candidate)
         return evidence
 
-    def _decode(self, nominee: ExpectedFile, max_megapixels: float) -> Pixels:
-        return _for_evidence(self._read(nominee), max_megapixels)
+    def _decode(self, candidate: ExpectedFile, max_megapixels: float) -> Pixels:
+        return _decode_for_evidence(self._read(candidate), max_megapixels)
 
-    def _read(self, nominee: ExpectedFile) -> bytes:
-        """Return its bytes. Raises FileGone, RootOffline or UnreadableError, and FileChanged where they are others."""
-        file_fd = _open(nominee.place)
+    def _read(self, expected: ExpectedFile) -> bytes:
+        """Return the file's bytes. Raises FileGone, RootOffline, UnreadableError, or FileChanged for other bytes."""
+        file_fd = _open(expected.place)
         try:
             data, sha256 = read_whole(file_fd, self.max_bytes)
         except UnreadableError:
             raise FileChanged from None
         finally:
             os.close(file_fd)
-        if sha256 != nominee.sha256:
+        if sha256 != expected.sha256:
             raise FileChanged
         return data
 
 
-def serve(connection: Connection, memory_mb: int, task_s: int, parent_pid: int, compares: bool) -> None:
-    """The process: answers tasks until the pipe closes. One that compares loads what it needs before its limits."""
-    if compares:
-        import cv2
-
-        import twinwatch.evidence.comparison  # noqa: F401
-
-        cv2.setNumThreads(1)
-        malloc.keep()
-    drop_rights(memory_mb, parent_pid)
-    connection.send(UP)
-    while True:
-        try:
-            task = connection.recv()
-        except EOFError:
-            return
-        limit_cpu(task_s)
-        try:
-            answer = task()
-        except (FileGone, RootOffline, FileChanged, OutOfTime, UnreadableError, OSError) as error:
-            answer = error
-        except MemoryError:
-            answer = UnreadableError("needs more memory than limits.decode_memory_mb")
-        connection.send(answer)
-
-
 def _open(place: FileRef) -> int:
+    """Return a descriptor of the file. Raises FileGone, RootOffline, UnreadableError, OSError."""
     try:
         root_fd = open_root(place.root)
     except OSError as error:
@@ -260,22 +246,22 @@ def _open(place: FileRef) -> int:
     except (FileNotFoundError, NotADirectoryError, UnreadableError) as error:
         raise FileGone(str(error)) from None
     except OSError as error:
-        if error.errno == errno.ELOOP:  # the name, or a folder on the way, became a link
+        if error.errno == errno.ELOOP:  # the name, or a folder above it, became a link
             raise FileGone(str(error)) from None
         raise
     finally:
         os.close(root_fd)
 
 
-def _for_evidence(data: bytes, max_megapixels: float) -> Pixels:
+def _decode_for_evidence(data: bytes, max_megapixels: float) -> Pixels:
     from twinwatch.evidence import EVIDENCE_SIDE
 
     return decode_fit(data, EVIDENCE_SIDE, max_megapixels).pixels
 
 
 @cache
-def _gallery() -> Gallery:
-    """That of this process."""
+def _view_cache() -> Gallery:
+    """Return this process's cache of views: the pictures compared last, without their pixels."""
     from twinwatch.evidence import Gallery
 
     return Gallery()
