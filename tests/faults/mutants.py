@@ -20,7 +20,7 @@ INDEX_CONTRACT = "tests/search/test_exact.py::TestExactIndex::test_"
 DUPLOG = "tests/reporting/test_duplicates_log.py::test_"
 CATALOG = "tests/store/test_catalog.py::test_"
 DECISIONS = "tests/review/test_decisions.py::test_"
-WORKERS = "tests/workers/test_pool.py::test_"
+TASKS = "tests/workers/test_tasks.py::test_"
 WATCHER = "tests/watching/test_events.py::test_"
 
 CUT_SHORT = f"{QUARANTINE}recovery_finishes_only_what_may_stand"
@@ -126,10 +126,10 @@ MUTANTS = (
     mutant("paths lead upwards", "fs/files", '        if name == b"..":', "        if False:", "nobody is let in", f"{READER}a_path_cannot_leave_its_root"),
     mutant("only the beginning is hashed", "fs/files", "    while chunk := os.pread(file_fd, CHUNK_BYTES, offset):\n        digest", "    if chunk := os.pread(file_fd, CHUNK_BYTES, offset):\n        digest", JUDGED, f"{READER}a_file_is_read_and_hashed_whole"),
     mutant("a rewrite with the time put back is no change", "fs/identity", "mtime_ns, ctime_ns, status.st_nlink", "mtime_ns, 0, status.st_nlink", MISSED, f"{SCANNER}a_rewrite_with_the_same_size_and_a_restored_time_is_a_change"),
-    mutant("a file that changes while it is read is taken", "workers/tasks", "            if not before.same_bytes_as(FileIdentity.of(os.fstat(file_fd))):", "            if False:", JUDGED, f"{WORKERS}a_file_that_changes_while_it_is_read_is_changing"),
-    mutant("pixels of other bytes are evidence", "workers/tasks", "        if sha256 != expected.sha256:", "        if False:", ACCUSED, f"{WORKERS}an_original_that_is_not_what_it_was_is_none"),
-    mutant("an original that was compared before is not read again", "workers/tasks", "        if evidence.score >= self.level and (not read or original is copy):", "        if False:", ACCUSED, f"{WORKERS}what_is_known_of_its_bytes_tells_a_stranger_and_makes_no_original"),
-    mutant("files of another folder are taken for the root's", "workers/tasks", "        if (status.st_dev, status.st_ino) != place.folder:", "        if False:", LOST, f"{WORKERS}a_root_that_is_gone_or_replaced_is_away"),
+    mutant("a file that changes while it is read is taken", "workers/tasks", "            if not before.same_bytes_as(FileIdentity.of(os.fstat(file_fd))):", "            if False:", JUDGED, f"{TASKS}a_file_that_changes_while_it_is_read_is_changing"),
+    mutant("pixels of other bytes are evidence", "workers/tasks", "        if sha256 != expected.sha256:", "        if False:", ACCUSED, f"{TASKS}an_original_that_is_not_what_it_was_is_none"),
+    mutant("an original that was compared before is not read again", "workers/tasks", "        if evidence.score >= self.level and (not read or original is copy):", "        if False:", ACCUSED, f"{TASKS}what_is_known_of_its_bytes_tells_a_stranger_and_makes_no_original"),
+    mutant("files of another folder are taken for the root's", "workers/tasks", "        if (status.st_dev, status.st_ino) != place.folder:", "        if False:", LOST, f"{TASKS}a_root_that_is_gone_or_replaced_is_away"),
     # Verdicts
     mutant("what stood there is moved", "judging/policy", "    if finding.standing:", "    if False:", ACCUSED, SPARED),
     mutant("protected folders are cleared", "judging/policy", "    if rules.protect:", "    if False:", ACCUSED, SPARED),
@@ -156,7 +156,7 @@ MUTANTS = (
     mutant("what was away is forgotten at a restart", "judging/judge", "        self.catalog.miss(file_id, since_ns)\n", "", MISSED, f"{PIPELINE}what_was_away_is_remembered_over_a_restart"),
     mutant("a folder that has just gone is taken for an empty one", "judging/candidates", "        if there is None and not ground.stands():", "        if False:", MISSED, f"{PIPELINE}a_file_whose_folder_goes_away_for_a_moment_waits_for_it"),
     mutant("evidence that there was no time for is not sought again", "judging/candidates", "if isinstance(error, OutOfTime) and self._is_to_be_tried_again(newcomer):", "if False:", MISSED, f"{PIPELINE}evidence_that_there_was_no_time_for_is_sought_three_times[2-duplicate]"),
-    mutant("an answer of a decoder is obeyed", "workers/wire", "if name not in ALLOWED.get(module, ()):", "if False:", "a decoder gains no rights", f"{WORKERS}an_answer_runs_no_code_of_the_decoders_choice"),
+    mutant("an answer of a decoder is obeyed", "workers/wire", "if name not in ALLOWED.get(module, ()):", "if False:", "a decoder gains no rights", "tests/workers/test_pool.py::test_an_answer_runs_no_code_of_the_decoders_choice", "tests/workers/test_wire.py::test_anything_else_is_refused"),
     mutant("dismissals of bytes are forgotten", "judging/candidates", "        if known and not self._catalog.cases.dismissed(newcomer_content.sha256, [content.sha256]):", "        if known:", ACCUSED, f"{PIPELINE}a_dismissed_content_is_no_copy_of_a_copy_either"),
     mutant("dismissals are forgotten", "judging/candidates", "other is None or other.sha256 in dismissed", "other is None", ACCUSED, f"{PIPELINE}what_was_dismissed_is_no_copy_when_it_comes_again"),
     mutant("what lies in quarantine is an original", "store/tables", "ORIGINAL = \"state IN ('kept', ", "ORIGINAL = \"state IN ('quarantined', 'kept', ", LIVING, f"{CATALOG}originals_never_flagged_come_first_then_the_oldest"),
