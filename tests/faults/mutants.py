@@ -7,7 +7,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 ORDER = "tests/faults/test_order.py::test_each_step_is_on_disk_before_the_next"
-QUARANTINE = "tests/quarantine/test_quarantine.py::test_"
+MOVE = "tests/quarantine/test_move.py::test_"
+RESTORE = "tests/quarantine/test_restore.py::test_"
+RECOVER = "tests/quarantine/test_recover.py::test_"
+DIRECTORIES = "tests/quarantine/test_directories.py::test_"
 READER = "tests/fs/test_files.py::test_"
 RECOVERY = "tests/review/test_recovery.py::test_"
 POLICY = "tests/judging/test_policy.py::test_"
@@ -23,12 +26,12 @@ DECISIONS = "tests/review/test_decisions.py::test_"
 TASKS = "tests/workers/test_tasks.py::test_"
 WATCHER = "tests/watching/test_events.py::test_"
 
-CUT_SHORT = f"{QUARANTINE}recovery_finishes_only_what_may_stand"
-CHANGED = f"{QUARANTINE}what_changed_since_it_was_judged_stays"
-LAST_MOMENT = f"{QUARANTINE}a_copy_that_is_written_or_linked_at_the_last_moment_goes_back_as_it_is"
-TAKEN = f"{QUARANTINE}a_name_that_is_taken_at_the_last_moment_survives_a_restore"
-LEASED = f"{QUARANTINE}a_writer_that_comes_meanwhile_finds_the_file_at_its_place"
-NOT_INTERPRETED = f"{QUARANTINE}recovery_leaves_alone_what_it_cannot_interpret"
+CUT_SHORT = f"{RECOVER}recovery_finishes_only_what_may_stand"
+CHANGED = f"{MOVE}what_changed_since_it_was_judged_stays"
+LAST_MOMENT = f"{MOVE}a_copy_that_is_written_or_linked_at_the_last_moment_goes_back_as_it_is"
+TAKEN = f"{RESTORE}a_name_that_is_taken_at_the_last_moment_survives_a_restore"
+LEASED = f"{MOVE}a_writer_that_comes_meanwhile_finds_the_file_at_its_place"
+NOT_INTERPRETED = f"{RECOVER}recovery_leaves_alone_what_it_cannot_interpret"
 SPARED = f"{POLICY}what_is_spared_is_flagged_with_the_reason"
 
 
@@ -66,12 +69,12 @@ MUTANTS = (
     mutant("folder of the files not synced", "quarantine/move", "        os.fsync(dirs.files)\n", "", LOST, ORDER),
     mutant("user's folder not synced", "quarantine/move", "        os.fsync(folder_fd)\n", "", LOST, ORDER),
     mutant("no record before the move", "quarantine/records", "        write(self.info_fd, record)\n        return record\n\n    def advance", "        return record\n\n    def advance", LOST, ORDER),
-    mutant("moved before its record is written", "quarantine/move", "            record = journal.advance(record, State.QUARANTINED)\n        except", "            record = __import__('dataclasses').replace(record, state=State.QUARANTINED)\n        except", LOST, f"{QUARANTINE}round_trip_keeps_everything", ORDER),
+    mutant("moved before its record is written", "quarantine/move", "            record = journal.advance(record, State.QUARANTINED)\n        except", "            record = __import__('dataclasses').replace(record, state=State.QUARANTINED)\n        except", LOST, f"{RESTORE}round_trip_keeps_everything", ORDER),
     mutant("restore: user's folder not synced", "quarantine/put_back", "            os.fsync(folder_fd)\n            os.fsync(dirs.files)\n", "            os.fsync(dirs.files)\n", LOST, ORDER),
     mutant("restore: folder of the files not synced", "quarantine/put_back", "            os.fsync(dirs.files)\n", "", LOST, ORDER),
     mutant("restore: folder made again not synced", "quarantine/put_back", "        os.fsync(above_fd)\n", "", LOST, ORDER),
     mutant("restore not announced", "quarantine/put_back", "            if announce:\n                announce(path)\n", "", LOST, ORDER),
-    mutant("restore: somebody else's folder gets another mode", "quarantine/put_back", "        if not _is_just_created(folder_fd):", "        if False:", REPLACED, f"{QUARANTINE}a_folder_that_somebody_puts_in_the_place_of_one_made_again_keeps_its_mode"),
+    mutant("restore: somebody else's folder gets another mode", "quarantine/put_back", "        if not _is_just_created(folder_fd):", "        if False:", REPLACED, f"{RESTORE}a_folder_that_somebody_puts_in_the_place_of_one_made_again_keeps_its_mode"),
     mutant("unlinked before the link is synced", "fs/linux", "    os.fsync(to_fd)\n", "", LOST, ORDER),
     mutant("new private folders not synced", "quarantine/directories", "    else:\n        os.fsync(parent_fd)\n", "", LOST, ORDER),
     # How a file goes in and out
@@ -82,33 +85,33 @@ MUTANTS = (
     mutant("no-replace is not asked for", "fs/linux", "_RENAME_NOREPLACE = 1", "_RENAME_NOREPLACE = 0", REPLACED, TAKEN),
     mutant("a taken name counts as restored", "quarantine/put_back", "            except FileExistsError:\n                continue\n", "            except FileExistsError:\n                pass\n", LOST, TAKEN),
     mutant("a half-done link is not known again", "fs/linux", "    if not is_same_inode(to_fd, to_name, source):\n        os.link", "    if True:\n        os.link", LOST, CUT_SHORT),
-    mutant("an id is used twice", "quarantine/move", "        _require_unused(dirs, order.id)\n", "", REPLACED, f"{QUARANTINE}ids_are_used_once"),
-    mutant("paths may leave the tree", "quarantine/quarantine", "        records.check_path(order.path)\n", "", "nobody is let in", f"{QUARANTINE}paths_that_leave_the_tree_are_refused"),
-    mutant("no lock", "quarantine/directories", "        _lock(lock_fd, root)\n", "", LOST, f"{QUARANTINE}a_lock_that_is_held_too_long_is_told"),
-    mutant("a lock that many may hold", "quarantine/directories", "fcntl.LOCK_EX", "fcntl.LOCK_SH", LOST, f"{QUARANTINE}a_lock_that_is_held_too_long_is_told"),
+    mutant("an id is used twice", "quarantine/move", "        _require_unused(dirs, order.id)\n", "", REPLACED, f"{MOVE}ids_are_used_once"),
+    mutant("paths may leave the tree", "quarantine/quarantine", "        records.check_path(order.path)\n", "", "nobody is let in", f"{MOVE}paths_that_leave_the_tree_are_refused"),
+    mutant("no lock", "quarantine/directories", "        _lock(lock_fd, root)\n", "", LOST, f"{DIRECTORIES}a_lock_that_is_held_too_long_is_told"),
+    mutant("a lock that many may hold", "quarantine/directories", "fcntl.LOCK_EX", "fcntl.LOCK_SH", LOST, f"{DIRECTORIES}a_lock_that_is_held_too_long_is_told"),
     mutant("a move that failed is not undone", "quarantine/move", "            _undo(dirs, record, journal)\n            raise", "            raise", LOST, LAST_MOMENT),
-    mutant("a quarantine that others may enter", "quarantine/directories", "    if status.st_mode & 0o077:\n        raise", "    if False:\n        raise", "nobody is let in", f"{QUARANTINE}a_private_folder_that_others_may_enter_is_not_used"),
-    mutant("a quarantine on another mount", "quarantine/directories", "    if linux.mount_id(fd) != mount:", "    if False:", LOST, f"{QUARANTINE}a_quarantine_on_another_mount_is_refused"),
+    mutant("a quarantine that others may enter", "quarantine/directories", "    if status.st_mode & 0o077:\n        raise", "    if False:\n        raise", "nobody is let in", f"{DIRECTORIES}a_private_folder_that_others_may_enter_is_not_used"),
+    mutant("a quarantine on another mount", "quarantine/directories", "    if linux.mount_id(fd) != mount:", "    if False:", LOST, f"{DIRECTORIES}a_quarantine_on_another_mount_is_refused"),
     # What is proven at the moment of a move
-    mutant("bytes not checked before the move", "quarantine/move", "        copy.require_bytes()\n", "", JUDGED, f"{QUARANTINE}only_the_judged_bytes_are_moved"),
+    mutant("bytes not checked before the move", "quarantine/move", "        copy.require_bytes()\n", "", JUDGED, f"{MOVE}only_the_judged_bytes_are_moved"),
     mutant("bytes not checked after the move", "quarantine/proof", "    copy.require_bytes()\n", "", JUDGED, LAST_MOMENT),
-    mutant("name not checked before the move", "quarantine/move", "        if FileIdentity.of(os.stat(name, dir_fd=folder_fd, follow_symlinks=False)) != order.identity:", "        if False:", JUDGED, f"{QUARANTINE}a_file_swapped_in_while_the_intent_is_written_stays"),
-    mutant("name not checked after the move", "quarantine/proof", "    if not linux.is_same_inode(dirs.files, order.id.encode(), status) or", "    if", JUDGED, f"{QUARANTINE}what_takes_the_name_at_the_last_moment_goes_back"),
+    mutant("name not checked before the move", "quarantine/move", "        if FileIdentity.of(os.stat(name, dir_fd=folder_fd, follow_symlinks=False)) != order.identity:", "        if False:", JUDGED, f"{MOVE}a_file_swapped_in_while_the_intent_is_written_stays"),
+    mutant("name not checked after the move", "quarantine/proof", "    if not linux.is_same_inode(dirs.files, order.id.encode(), status) or", "    if", JUDGED, f"{MOVE}what_takes_the_name_at_the_last_moment_goes_back"),
     mutant("links not counted after the move", "quarantine/proof", " or status.st_nlink != 1:\n        raise", ":\n        raise", REPLACED, LAST_MOMENT),
     mutant("links not counted before the move", "quarantine/proof", "    if status.st_nlink > 1:", "    if False:", "a file with several links is left alone", CHANGED),
-    mutant("mount not checked", "quarantine/proof", "    if linux.mount_id(fd) != linux.mount_id(dirs.files):", "    if False:", LOST, f"{QUARANTINE}other_mounts_are_refused"),
-    mutant("original's bytes not proven", "quarantine/proof", "    original.require_bytes()\n", "", LIVING, f"{QUARANTINE}only_the_judged_bytes_are_moved"),
+    mutant("mount not checked", "quarantine/proof", "    if linux.mount_id(fd) != linux.mount_id(dirs.files):", "    if False:", LOST, f"{MOVE}other_mounts_are_refused"),
+    mutant("original's bytes not proven", "quarantine/proof", "    original.require_bytes()\n", "", LIVING, f"{MOVE}only_the_judged_bytes_are_moved"),
     mutant("original's name not proven", "quarantine/proof", "if not stat.S_ISREG(status.st_mode) or not linux.is_same_inode(folder_fd, name, status):", "if not stat.S_ISREG(status.st_mode):", LIVING, CHANGED),
     mutant("original not proven before the move", "quarantine/move", "            proof.require_original(order, original, copy_fd)\n            _rename_in", "            _rename_in", LIVING, CHANGED),
-    mutant("original not proven after the move", "quarantine/move", "            proof.require_moved(dirs, order, copy)\n            proof.require_original(order, original, copy_fd)\n", "            proof.require_moved(dirs, order, copy)\n", LIVING, f"{QUARANTINE}the_copy_goes_back_when_the_original_is_lost_meanwhile"),
-    mutant("a file may be its own original", "quarantine/proof", "    if os.path.samestat(status, os.fstat(copy_fd)):", "    if False:", LIVING, f"{QUARANTINE}a_file_is_not_its_own_original"),
+    mutant("original not proven after the move", "quarantine/move", "            proof.require_moved(dirs, order, copy)\n            proof.require_original(order, original, copy_fd)\n", "            proof.require_moved(dirs, order, copy)\n", LIVING, f"{MOVE}the_copy_goes_back_when_the_original_is_lost_meanwhile"),
+    mutant("a file may be its own original", "quarantine/proof", "    if os.path.samestat(status, os.fstat(copy_fd)):", "    if False:", LIVING, f"{MOVE}a_file_is_not_its_own_original"),
     mutant("lease ignored", "fs/linux", "        return self.held and fcntl", "        return False and fcntl", JUDGED, LEASED),
-    mutant("lease not taken", "fs/linux", "lease = Lease(fd, held=_take_lease(fd))", "lease = Lease(fd, held=False)", JUDGED, f"{QUARANTINE}a_file_that_is_open_for_writing_stays"),
+    mutant("lease not taken", "fs/linux", "lease = Lease(fd, held=_take_lease(fd))", "lease = Lease(fd, held=False)", JUDGED, f"{MOVE}a_file_that_is_open_for_writing_stays"),
     # Recovery
     mutant("recovery finishes a move whose original changed", "quarantine/proof", "        return has_bytes(root_fd, record.original_path, record.original_sha256)", "        return True", LIVING, CUT_SHORT),
     mutant("recovery finishes a move of other bytes", "quarantine/proof", " or not has_bytes(dirs.files, record.id.encode(), record.sha256):", ":", JUDGED, CUT_SHORT),
     mutant("recovery finishes a move of a linked file", "quarantine/proof", "    if status.st_nlink != 1 or not has", "    if not has", REPLACED, CUT_SHORT),
-    mutant("recovery keeps what was written late", "quarantine/proof", "    return has_bytes(dirs.files, record.id.encode(), record.sha256)\n", "    return True\n", LOST, f"{QUARANTINE}recovery_puts_back_what_was_written_late"),
+    mutant("recovery keeps what was written late", "quarantine/proof", "    return has_bytes(dirs.files, record.id.encode(), record.sha256)\n", "    return True\n", LOST, f"{RECOVER}recovery_puts_back_what_was_written_late"),
     mutant("recovery leaves a move half undone", "quarantine/proof", "    if status.st_nlink != 1:\n        return False\n    if (", "    if (", LOST, CUT_SHORT),
     mutant("recovery moves again what was going back", "quarantine/recover", "    is_going_back = record.restored_to is not None", "    is_going_back = False", LOST, CUT_SHORT),
     mutant("recovery forgets a restore", "quarantine/recover", "            path = _put_back(dirs, record, journal) or record.restored_to\n", "            path = record.restored_to\n", LOST, CUT_SHORT),
