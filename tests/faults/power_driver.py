@@ -1,7 +1,7 @@
-"""A user who drops files and a quarantine that moves and restores them, in a process whose disk loses its power.
+"""A program that writes files as a user does, and moves and restores them, on a disk whose power the test cuts.
 
-For each line that it reads it takes one of `steps`, and prints a line when that is finished. `lazy` makes fsync a no-op
-for the quarantine, though not for the user.
+It takes one of `steps` for each line that it reads, and prints a line when the step is finished. With `lazy`, fsync
+does nothing for the quarantine, but still works for the user's writes.
 """
 
 import os
@@ -23,7 +23,7 @@ Step = tuple[Literal["write", "move", "restore"], int]
 
 
 def steps() -> Iterator[Step]:
-    """Files are written four at a time; all are moved, and every second one goes back."""
+    """Yield the steps without end: four files are written, all four are moved, and every second one is restored."""
     first = 0
     while True:
         batch = range(first, first + BATCH)

@@ -1,7 +1,7 @@
-"""One operation of a quarantine in a process of its own, for tests that kill it or make its system calls fail.
+"""A program that carries out one operation of a quarantine, for tests that kill it or make its system calls fail.
 
-Exits with DONE, FAULT or REFUSED, as standard output may be made to fail, too. A call of getppid marks where the
-operation starts and ends, so that a trace tells its system calls from Python's own.
+It answers by its exit status, DONE, FAULT or REFUSED, as a write to standard output may be made to fail too. It calls
+getppid right before and right after the operation, so that a trace shows which system calls belong to it.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ DONE, FAULT, REFUSED = 0, 10, 11
 
 def main(what: str, mode: str, root: Path, path: str) -> int:
     if mode == "fallback":
-        linux.rename_no_replace = refuse  # type: ignore[assignment]  # as if on a file system without it
+        linux.rename_no_replace = refuse  # type: ignore[assignment]  # as on a file system without it
     quarantine = Quarantine(root)
     list(quarantine.records())
     with (root / "original.jpg").open("rb") as original:
@@ -45,7 +45,7 @@ def main(what: str, mode: str, root: Path, path: str) -> int:
 
 
 def order_for(root: Path, path: str, record_id: str = ID) -> MoveOrder:
-    """Order what a daemon would that judges the file now, a copy of `original.jpg`."""
+    """Return the order that a daemon would give for this file as a copy of `original.jpg`, as both are now."""
     with contextlib.ExitStack() as stack:
         root_fd = stack.enter_context(linux.closing(open_root(root)))
         copy_fd = stack.enter_context(linux.closing(open_beneath(root_fd, os.fsencode(path))))

@@ -64,7 +64,7 @@ def sampled(found: list[tuple[str, int]], start: int, step: int) -> list[tuple[s
 
 
 def tree(root: Path) -> dict[str, str]:
-    """Return the hash of every file, a record's without its times."""
+    """Return the sha256 of every file by its path; the times in records do not count."""
     shown = {}
     for path in sorted(root.rglob("*")):
         if path.is_file():
@@ -90,7 +90,7 @@ def _refuse(*_: object) -> None:
 
 
 class Stage:
-    """A root in which the driver can do `what` next, as often as asked."""
+    """A root that is ready for the operation `what`, and that can be reset to that state."""
 
     def __init__(self, tmp_path: Path, what: str, mode: str) -> None:
         self._what, self._mode = what, mode
@@ -103,10 +103,10 @@ class Stage:
         if what != "move":
             assert drive(self.root, "move", mode)[0] == DONE
         if what == "restore":
-            # The folder is gone and must be made again.
+            # The folder is missing, so the restore must create it.
             (self.root / "sub").rmdir()
         if what == "recover":
-            # As after a kill between the rename and the last record; as the original changed, the copy must go home.
+            # As after a kill between the rename and the last record. The original changed, so the copy must go back.
             record = self.root / ".twinwatch/quarantine/info" / f"{ID}.json"
             record.write_text(record.read_text().replace('"quarantined"', '"intended"'))
             (self.root / "original.jpg").write_bytes(b"another original")
@@ -125,7 +125,7 @@ class Stage:
 
 
 def check_settled(root: Path, context: object) -> None:
-    """After any fault: recover twice; one copy, no second change, and the copy can be had back."""
+    """Check what holds after any fault: there is one copy, the second recovery changes nothing, and a restore works."""
     quarantine = Quarantine(root)
     first = quarantine.recover()
     assert not [settled for settled in first if settled.needs_person], (context, first)

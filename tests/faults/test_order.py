@@ -1,7 +1,7 @@
-"""In which order a move, a restore, a recovery and a preparation reach the disk, as their system calls tell.
+"""The order in which a move, a restore, a recovery and a preparation reach the disk, read from their system calls.
 
-What a power cut leaves behind depends on it: the record is on disk before the picture is renamed, and both folders are
-before the move is reported. A verdict's line is, before the catalogue notes that it was written.
+What a power cut leaves behind depends on this order. The record is on disk before the picture is renamed, and both
+folders are on disk before the move returns. The line of a verdict is on disk before the catalogue notes it as written.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ BOTH_FOLDERS = [f"fsync {FILES}", "fsync sub"]
 
 
 def steps(root: Path, what: str, mode: str) -> list[str]:
-    """Return the calls that change something on disk, but for the probes, with the paths that they name."""
+    """Return the calls that change something on disk, with the paths they name. Calls of the probes are left out."""
     status, trace = drive(root, what, mode)
     assert status == DONE
     operation = trace.split("getppid()")[1]

@@ -1,10 +1,10 @@
-"""Cuts the power while files are moved and restored: what the disk held at that moment is mounted and recovered.
+"""Power cuts while files are moved and restored: what the disk held at that moment is mounted and recovered.
 
-The disk is a file behind a loop device, and the file system on it keeps its own cache, so that the file holds only
-what was submitted to the disk, in the order in which it was; what nobody synced is lost with the cache. A cut is a
-copy of that file at one moment: a reflink, which the kernel takes while no write to the file is under way, or where
-the file system beneath has none, two readings in a row that are equal while the driver is stopped. Either is what a
-disk that had no cache of its own would have held; a write that was under way is there or not.
+The disk is a file behind a loop device. The file system on it has a cache of its own, so the file holds only what was
+submitted to the disk, in that order; what nobody synced is lost with the cache. A cut is a copy of the file at one
+moment: a reflink, which the kernel takes while no write to the file is under way. Where the file system beneath has no
+reflinks, the driver is stopped and the file is read until two readings are equal. Both are what a disk without a cache
+would have held, and a write that was under way is either there or not.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ pytestmark = [
 
 @dataclass(frozen=True)
 class Cut:
-    """A disk as it was when `before` steps had been acknowledged, and those up to `after` were perhaps done."""
+    """A disk as it was when `before` steps were acknowledged. The steps up to `after` may have been done as well."""
 
     disk: Path
     before: int
@@ -65,7 +65,7 @@ def make_disk(folder: Path, kind: str, megabytes: int) -> Path:
 
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[Path]:
-    """A folder for disks: in memory, as what is beneath a disk that loses power may be as fast as it likes."""
+    """Return a folder for disks, in memory for speed: it does not matter what the disk file itself lies on."""
     memory = tmp_path / "memory"
     memory.mkdir()
     with mounted("-t", "tmpfs", "none", str(memory)):
@@ -79,7 +79,7 @@ def host(tmp_path: Path) -> Iterator[Path]:
 
 
 class Disk:
-    """A file system on which the driver works, and whose power can be cut as if it were another each time."""
+    """A file system on which the driver works, and whose power can be cut any number of times."""
 
     def __init__(self, host: Path, kind: str, sync: str) -> None:
         self.kind = kind
@@ -98,7 +98,7 @@ class Disk:
         self._sync = sync
 
     def cuts(self, count: int, random_: random.Random) -> list[Cut]:
-        """Cut the power so often: by turns right after an acknowledged step, and at any moment in the next ones."""
+        """Cut the power `count` times: right after an acknowledged step and at any moment in the next ones, in turn."""
         command = [sys.executable, str(DRIVER), str(self.place), self._sync]
         with (
             mounted("-o", "loop", str(self._disk), str(self.place)),
@@ -124,7 +124,7 @@ class Disk:
         self._allowed += steps
 
     def _let(self, process: subprocess.Popen[bytes], steps: int) -> int:
-        """Let the driver take so many more steps; return how many it has acknowledged when it waits for the next."""
+        """Let the driver take `steps` more steps, wait for them, and return how many it has acknowledged in all."""
         assert process.stdout is not None
         self._allow(process, steps)
         while self._acknowledged < self._allowed:
@@ -155,7 +155,7 @@ class Disk:
 
 
 def violations(cut: Cut, root: Path) -> list[str]:
-    """Recover what the disk held; return what of it is not as promised."""
+    """Recover what the disk held, and return every broken promise."""
     quarantine = Quarantine(root)
     found = [f"recovery: {settled}" for settled in quarantine.recover() if settled.needs_person]
     found += [f"a second recovery: {settled}" for settled in quarantine.recover()]
@@ -185,7 +185,7 @@ def violations(cut: Cut, root: Path) -> list[str]:
 
 
 def broken(disk: Disk, cuts: list[Cut]) -> dict[int, list[str]]:
-    """Return what is not as promised, by the cut's number."""
+    """Return the broken promises by the number of the cut."""
     shown = {}
     for number, cut in enumerate(cuts):
         with mounted("-o", KINDS[disk.kind][2], str(cut.disk), str(disk.place)):

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(1800)
 
 @pytest.fixture(params=["native", "fallback"])
 def root(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A root on a file system that can rename without replacing, and as if on one that cannot."""
+    """Return a root on a file system that can rename without replacing, or as on one that cannot."""
     if request.param == "fallback":
         monkeypatch.setattr(linux, "rename_no_replace", driver.refuse)
     (tmp_path / "sub").mkdir()
@@ -81,7 +81,7 @@ def test_races_lose_and_misplace_nothing(
 
 
 def _race(root: Path, quarantine: Quarantine, act: Act, name: str, number: int, delay_s: float, move_s: float) -> float:
-    """Let a user act `delay_s` into a move; return how long a move takes."""
+    """Have a user act `delay_s` seconds after a move starts; return how long a move takes."""
     (root / "sub/copy.jpg").write_bytes(COPY)
     (root / "original.jpg").write_bytes(ORIGINAL)
     new, wanted = b"%d" % number + NEW, driver.order_for(root, "sub/copy.jpg")
@@ -89,7 +89,7 @@ def _race(root: Path, quarantine: Quarantine, act: Act, name: str, number: int, 
 
     def user() -> None:
         time.sleep(delay_s)
-        # Who comes after the move finds no file, as after any rename.
+        # After the move there is no file at the path, as after any rename.
         with contextlib.suppress(FileNotFoundError):
             act(root / name, new)
             acted.set()
@@ -100,10 +100,10 @@ def _race(root: Path, quarantine: Quarantine, act: Act, name: str, number: int, 
         started_s = time.monotonic()
         with contextlib.suppress(ChangedError):
             quarantine.move(wanted, original.fileno())
-            # Where the user came too late, aim at the time that a move takes now.
+            # The user came too late, so adapt the next delay to the time that a move takes now.
             move_s = time.monotonic() - started_s
         thread.join()
-    # Without leases, what a writer with the file open wrote after the move goes home now.
+    # Without leases, a writer may have written to the open file after the move. Then recovery puts it back.
     quarantine.recover()
     held = [path.read_bytes() for path in (root / ".twinwatch/quarantine/files").iterdir()]
     users = [path for path in root.rglob("*") if path.is_file() and ".twinwatch" not in path.parts]
