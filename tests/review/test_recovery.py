@@ -144,8 +144,8 @@ def test_a_move_that_was_announced_and_never_happened_is_judged_again(
         raise PowerCutError
 
     with monkeypatch.context() as cutting:
-        cutting.setattr(Quarantine, "_take", cut)
-        cutting.setattr(Quarantine, "_undo", cut)
+        cutting.setattr("twinwatch.quarantine.move._rename_in", cut)
+        cutting.setattr("twinwatch.quarantine.move._undo", cut)
         with pytest.raises(PowerCutError):
             share.move()
     assert [record.state for record in share.quarantine.records()] == ["intended"]
