@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from twinwatch.errors import UnreadableError
-from twinwatch.evidence import Gallery, View, compare
+from twinwatch.evidence import View, ViewCache, compare
 
 Pixels = NDArray[np.uint8]
 Edit = Callable[[Pixels], Pixels]
@@ -460,20 +460,20 @@ def test_a_picture_compared_before_is_decoded_again_only_where_need_be() -> None
         decoded.append(seed)
         return photo(seed)
 
-    gallery = Gallery(most=2)
-    original = gallery.view("1", partial(decode, 1))
+    cache = ViewCache(max_views=2)
+    original = cache.get("1", partial(decode, 1))
     mirrored, blank = View.of(np.fliplr(photo(1))), View.of(np.full((240, 320, 3), 128, np.uint8))
     first = compare(original, mirrored)
     assert first.score > COPY
     for other, expected, times in ((blank, 0.0, 0), (mirrored, first.score, 1)):
-        original.rest()
+        original.release()
         decoded.clear()
-        original = gallery.view("1", partial(decode, 1))
+        original = cache.get("1", partial(decode, 1))
         assert compare(original, other).score == expected
         assert len(decoded) == times
     for seed in (2, 3, 1):  # for the third the first had to go
         decoded.clear()
-        gallery.view(str(seed), partial(decode, seed))
+        cache.get(str(seed), partial(decode, seed))
         assert decoded == [seed]
 
 
@@ -487,11 +487,11 @@ def test_a_picture_begun_beside_is_decoded_once_or_alone_where_that_failed() -> 
             raise UnreadableError("no memory")
         return photo(1)
 
-    gallery = Gallery()
-    gallery.begin("1", partial(decode, "beside"))
-    assert np.array_equal(gallery.view("1", partial(decode, "again")).pixels, photo(1))
-    gallery.begin("2", partial(decode, "in vain", fails=True))
-    assert np.array_equal(gallery.view("2", partial(decode, "alone")).pixels, photo(1))
-    gallery.begin("3", partial(decode, "not asked for"))
-    gallery.view("4", partial(decode, "another"))
+    cache = ViewCache()
+    cache.prefetch("1", partial(decode, "beside"))
+    assert np.array_equal(cache.get("1", partial(decode, "again")).pixels, photo(1))
+    cache.prefetch("2", partial(decode, "in vain", fails=True))
+    assert np.array_equal(cache.get("2", partial(decode, "alone")).pixels, photo(1))
+    cache.prefetch("3", partial(decode, "not asked for"))
+    cache.get("4", partial(decode, "another"))
     assert decoded == ["beside", "in vain", "alone", "not asked for", "another"]

@@ -1,6 +1,6 @@
-"""Do two pictures show the same? Pure functions over pixels: photos, pages, colours, detail.
+"""Evidence: do two pictures show the same? Pure functions over pixels: alignment, photos, pages, details, colours.
 
-It reads no file and decides nothing about one.
+The package reads no file and decides nothing about one. Every number that it compares by is in `levels`.
 """
 
 import lazy_loader

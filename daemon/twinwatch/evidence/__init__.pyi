@@ -1,10 +1,12 @@
+from .arrays import Pixels as Pixels
 from .comparison import (
-    EVIDENCE_SIDE as EVIDENCE_SIDE,
     Evidence as Evidence,
     compare as compare,
 )
-from .view import (
-    Pixels as Pixels,
-    View as View,
+from .levels import (
+    DEFAULT as DEFAULT,
+    EVIDENCE_SIDE as EVIDENCE_SIDE,
+    Levels as Levels,
 )
-from .view_cache import Gallery as Gallery
+from .view import View as View
+from .view_cache import ViewCache as ViewCache

@@ -1,7 +1,7 @@
-"""Bars along the edges of a picture, of one colour and perhaps with a line of text: captions, frames. Pure.
+"""Finds bars of one colour along the edges of a picture, with or without a line of text: captions, frames.
 
-A caption laid over a dark photo, or a low one over a wide photo, differs in few windows of texture, so it is looked for
-as what it is, in each picture by itself.
+A caption on a dark photo, or a low one on a wide photo, differs in few textured windows. So each picture is searched
+for bars by itself.
 """
 
 from __future__ import annotations
@@ -12,22 +12,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-_NEAR = 20.0  # levels that a pixel of the bar may stray; JPEG at quality 10 stays within
-_DEPTH = (0.03, 0.25)  # of the side that a bar eats into
-_BAR, _BARE, _BEYOND = 0.35, 0.9, 0.7  # share of a row in the bar's colour: with text, without, and where the bar ends
-_WRITTEN = 0.97  # share of the whole bar below which something is written on it
+from twinwatch.evidence.arrays import Pixels
+from twinwatch.evidence.levels import BarLevels
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """Corners [4, 2] of a bar in a picture's own pixels, and whether something is written on it."""
+    """Corners [4, 2] of a bar, in pixels of the full picture, and whether something is written on it."""
 
     corners: NDArray[np.float32]
     written: bool
 
 
-def find_bars(small: NDArray[np.uint8], size: tuple[int, int]) -> tuple[Bar, ...]:
-    """Return the bars of an RGB picture of a `size` (width, height), one an edge at most.
+def find_bars(small: Pixels, size: tuple[int, int], levels: BarLevels) -> tuple[Bar, ...]:
+    """Return the bars of an RGB picture of `size` (width, height), at most one for each edge.
 
     `small` [h, w, 3] is the picture at 256 pixels.
     """
@@ -35,7 +33,7 @@ def find_bars(small: NDArray[np.uint8], size: tuple[int, int]) -> tuple[Bar, ...
     scale = size[0] / small.shape[1], size[1] / small.shape[0]
     for turn in range(4):
         view = np.rot90(small, turn)
-        bar = _upper_bar(view)
+        bar = _upper_bar(view, levels)
         if bar is not None:
             depth, written = bar
             covered = np.zeros(view.shape[:2], np.uint8)
@@ -46,19 +44,19 @@ def find_bars(small: NDArray[np.uint8], size: tuple[int, int]) -> tuple[Bar, ...
     return tuple(found)
 
 
-def _upper_bar(picture: NDArray[np.uint8]) -> tuple[int, bool] | None:
+def _upper_bar(picture: Pixels, levels: BarLevels) -> tuple[int, bool] | None:
     """How many rows of [h, w, 3] a bar along the upper edge has, and whether something is written on it."""
-    least, most = (round(share * len(picture)) for share in _DEPTH)
+    least, most = (round(share * len(picture)) for share in levels.depth_range)
     if least < 2:
         return None
-    colour = np.median(picture[:2].reshape(-1, 3), axis=0)
-    near = cv2.inRange(np.ascontiguousarray(picture[: most + 4]), colour - _NEAR, colour + _NEAR) > 0
+    colour, stray = np.median(picture[:2].reshape(-1, 3), axis=0), levels.max_stray  # [3]
+    near = cv2.inRange(np.ascontiguousarray(picture[: most + 4]), colour - stray, colour + stray) > 0
     alike = near.mean(axis=1)  # [rows]
-    if alike[:2].mean() < _BARE:
+    if alike[:2].mean() < levels.min_bare_row:
         return None
-    within = most if alike.min() >= _BAR else min(most, int(np.argmax(alike < _BAR)))
-    ends = (d for d in range(within, least - 1, -1) if alike[d - 1] >= _BARE and alike[d + 1 : d + 4].max() <= _BEYOND)
-    depth = next(ends, None)
-    if depth is None:
-        return None
-    return depth, bool(alike[:depth].mean() < _WRITTEN)
+    bar_row = levels.min_written_row
+    within = most if alike.min() >= bar_row else min(most, int(np.argmax(alike < bar_row)))
+    for depth in range(within, least - 1, -1):
+        if alike[depth - 1] >= levels.min_bare_row and alike[depth + 1 : depth + 4].max() <= levels.max_row_beyond:
+            return depth, bool(alike[:depth].mean() < levels.min_bare_bar)
+    return None

@@ -1,4 +1,4 @@
-"""One rule for all colours of a picture, as an editor applies it, found from two pictures that show the same. Pure."""
+"""One rule for all colours of a picture, as an editor applies it, fitted to two aligned pictures."""
 
 from __future__ import annotations
 
@@ -7,108 +7,110 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from twinwatch.evidence.windows import Floats, Mask, largest
+from twinwatch.evidence.arrays import Floats, Mask
+from twinwatch.evidence.levels import ColourRuleLevels
+from twinwatch.evidence.window_stats import channel_max
 
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Pillow
-
-_FEW = 30  # pixels
-_ROUNDS, _WORST = 3, 3.0  # of leaving out what misses by so many times the mean
-_BETTER = 0.8  # share of what the likelier rule leaves over, below which a less likely one is believed
-_NEARLY_ALL, _WELL = 0.98, 8.0  # a rule that misses so many pixels by no more levels needs no better
-_MOST_MISSED = 20.0  # levels; a pixel that misses by more says no more
-_SATURATIONS = (1.0, 0.0, 0.5, 0.75, 1.3)
-_GAMMAS = (0.5, 0.7, 1.4, 2.0)
-# Gains of one channel, and of one against another, of a cast and beside another saturation: beyond, it is no editor's.
-_GAIN, _UNEVEN, _UNEVEN_GREY = (0.3, 2.5), 2.4, 1.25
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow
 
 
 @dataclass(frozen=True, slots=True)
-class Recolouring:
-    """One rule for all colours, cut off at 0 and 255: `gains` * (mix of a colour and its grey) ^ gamma + `offsets`."""
+class ColourRule:
+    """colour -> gains * mix ^ gamma + offsets, clipped to 0..255, where mix is of the colour and its grey."""
 
     gains: Floats  # [3]
     offsets: Floats  # [3]
     gamma: float
-    saturation: float  # of the mix: 0 is grey
-    undoes: bool  # takes the copy to the original, not the original to the copy
+    saturation: float  # share of the colour in the mix: 0 is grey
+    undoes: bool  # maps the copy to the original, not the original to the copy
 
-    def even(self, base: Floats, laid: Floats) -> tuple[Floats, Floats]:
-        """Bring both pictures, [..., 3] in 0..255, to the colours of one."""
-        return (base, self._applied(laid)) if self.undoes else (self._applied(base), laid)
+    def equalize(self, base: Floats, warped: Floats) -> tuple[Floats, Floats]:
+        """Bring an original and a copy, [..., 3] in 0..255, to the colours of one of them."""
+        return (base, self._apply(warped)) if self.undoes else (self._apply(base), warped)
 
-    def _applied(self, colours: Floats) -> Floats:
-        mixed = _mixed(colours, self.saturation, self.gamma)
+    def _apply(self, colours: Floats) -> Floats:
+        mixed = _mix(colours, self.saturation, self.gamma)
         return np.asarray(np.clip(self.gains * mixed + self.offsets, 0, 255), np.float32)
 
 
-def find_rule(smooth: tuple[Floats, Floats], sharp: tuple[Floats, Floats], clear: Mask) -> Recolouring | None:
-    """Return the rule that takes pixels [n, 3] of one picture to those of the other with the least left over, or None.
+def fit_colour_rule(
+    smooth: tuple[Floats, Floats], sharp: tuple[Floats, Floats], clear: Mask, levels: ColourRuleLevels
+) -> ColourRule | None:
+    """Return the rule that maps the pixels of one picture to those of the other with the smallest residual.
 
-    It is fitted to the `smooth` ones of which nothing was cut off, `clear` [n, 3]; what is left over is counted where
-    an editor cuts colours off, at the `sharp` ones.
+    `smooth` and `sharp` are pixels [n, 3] of the original and of the copy. The rule is fitted to the `smooth` ones
+    that are `clear` [n, 3] of clipping. The residual is measured at the `sharp` ones, clipped where an editor clips.
+    None where no rule fits.
     """
-    if not (clear.sum(axis=0) >= _FEW).any():
-        clear = np.ones_like(clear)  # a drawing in black and white: all of it may be cut off, and hardly anything is
-    best: tuple[float, Recolouring] | None = None
-    for saturation, gamma in _tries():
+    if not (clear.sum(axis=0) >= levels.min_pixels).any():
+        clear = np.ones_like(clear)  # a drawing in black and white: all of it may be clipped, and hardly anything is
+    best: tuple[float, ColourRule] | None = None
+    for saturation, gamma in _candidates(levels):
         for undoes in (False, True):
             x, y = smooth[::-1] if undoes else smooth
-            found = _fit(x, y, clear, saturation, gamma)
-            if found is None:
+            fitted = _fit(x, y, clear, (saturation, gamma), levels)
+            if fitted is None:
                 continue
-            rule = Recolouring(*found, gamma, saturation, undoes)
-            ours, theirs = rule.even(*sharp)
-            left = np.minimum(largest(np.abs(ours - theirs)), _MOST_MISSED)  # [n]
-            if best is None or left.mean() < _BETTER * best[0]:
-                best = float(left.mean()), rule
-        if best is not None and _explains(best[1], smooth, clear):
+            rule = ColourRule(*fitted, gamma, saturation, undoes)
+            ours, theirs = rule.equalize(*sharp)
+            residual = np.minimum(channel_max(np.abs(ours - theirs)), levels.max_counted_residual)  # [n]
+            if best is None or residual.mean() < levels.max_better_share * best[0]:
+                best = float(residual.mean()), rule
+        if best is not None and _is_sufficient(best[1], smooth, clear, levels):
             break
     return None if best is None else best[1]
 
 
-def _explains(rule: Recolouring, smooth: tuple[Floats, Floats], clear: Mask) -> bool:
-    """Whether so little is left over that no other rule need be tried."""
-    ours, theirs = rule.even(*smooth)
-    left = np.abs(ours - theirs)[clear.all(axis=1)].max(axis=1)
-    return len(left) >= _FEW and float(np.quantile(left, _NEARLY_ALL)) <= _WELL
+def _is_sufficient(rule: ColourRule, smooth: tuple[Floats, Floats], clear: Mask, levels: ColourRuleLevels) -> bool:
+    """Whether the residual is so small that no other rule need be tried."""
+    ours, theirs = rule.equalize(*smooth)
+    residual = np.abs(ours - theirs)[clear.all(axis=1)].max(axis=1)  # [m]
+    if len(residual) < levels.min_pixels:
+        return False
+    return float(np.quantile(residual, levels.sufficient_quantile)) <= levels.sufficient_residual
 
 
-def _tries() -> Iterator[tuple[float, float]]:
+def _candidates(levels: ColourRuleLevels) -> Iterator[tuple[float, float]]:
     """Saturation and gamma, the likelier first."""
-    yield from ((saturation, 1.0) for saturation in _SATURATIONS)
-    yield from ((saturation, gamma) for gamma in _GAMMAS for saturation in (1.0, 0.0))
+    yield from ((saturation, 1.0) for saturation in levels.saturations)
+    yield from ((saturation, gamma) for gamma in levels.gammas for saturation in levels.gamma_saturations)
 
 
-def _fit(x: Floats, y: Floats, clear: Mask, saturation: float, gamma: float) -> tuple[Floats, Floats] | None:
-    """Gains and offsets [3] that take the mixed colours [n, 3] to those of the other; None if no editor's.
+def _fit(
+    x: Floats, y: Floats, clear: Mask, mix: tuple[float, float], levels: ColourRuleLevels
+) -> tuple[Floats, Floats] | None:
+    """Gains and offsets [3] that map the mixed colours [n, 3] to those of the other picture; None if no editor's.
 
-    By least squares for each channel, without the worst.
+    Least squares for each channel, repeated without the worst pixels. `mix` is saturation and gamma.
     """
+    saturation, gamma = mix
     # Channel by channel in one piece each, [3, n], which numpy sums ten times as fast.
-    mixed, target, kept = (
-        np.ascontiguousarray(each.T, np.float32) for each in (_mixed(x, saturation, gamma), y, clear)
-    )
-    known = kept.sum(axis=1) >= _FEW  # [3]
+    mixed, target, kept = (np.ascontiguousarray(each.T, np.float32) for each in (_mix(x, saturation, gamma), y, clear))
+    known = kept.sum(axis=1) >= levels.min_pixels  # [3]
     if not known.any():
         return None
     gains, offsets = np.ones(3, np.float32), np.zeros(3, np.float32)
-    for _ in range(_ROUNDS):
+    for _ in range(levels.fit_rounds):
         count = np.maximum(kept.sum(axis=1), 1)
         mean, other_mean = (mixed * kept).sum(axis=1) / count, (target * kept).sum(axis=1) / count
         centred = (mixed - mean[:, None]) * kept
         gains = (centred * target).sum(axis=1) / np.maximum((centred * centred).sum(axis=1), 1e-3)
         offsets = other_mean - gains * mean
-        missed = np.abs(gains[:, None] * mixed + offsets[:, None] - target)
-        kept *= missed <= np.maximum(_WORST * (missed * kept).sum(axis=1) / count, 2.0)[:, None]
-    if not known.all():  # a channel that was cut off altogether went the way of the others
+        residual = np.abs(gains[:, None] * mixed + offsets[:, None] - target)  # [3, n]
+        limit = np.maximum(
+            levels.max_residual_ratio * (residual * kept).sum(axis=1) / count, levels.min_outlier_residual
+        )
+        kept *= residual <= limit[:, None]
+    if not known.all():  # a channel that was clipped altogether follows the others
         gains, offsets = np.full(3, gains[known].mean()), np.full(3, offsets[known].mean())
-    uneven = _UNEVEN if saturation == 1 else _UNEVEN_GREY
-    if gains.min() < _GAIN[0] or gains.max() > _GAIN[1] or gains.max() > uneven * gains.min():
+    least, most = levels.gain_range
+    max_ratio = levels.max_gain_ratio if saturation == 1 else levels.max_gain_ratio_desaturated
+    if gains.min() < least or gains.max() > most or gains.max() > max_ratio * gains.min():
         return None
     return np.asarray(gains, np.float32), np.asarray(offsets, np.float32)
 
 
-def _mixed(colours: Floats, saturation: float, gamma: float) -> Floats:
+def _mix(colours: Floats, saturation: float, gamma: float) -> Floats:
     mixed = colours
     if saturation != 1:
         mixed = saturation * colours + (1 - saturation) * (colours @ LUMA)[..., None]

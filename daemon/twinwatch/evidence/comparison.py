@@ -1,69 +1,84 @@
-"""Evidence: do the pixels of two pictures line up? Pure: no files, no clock, the same answer every time.
+"""Evidence: do the pixels of two pictures show the same? Pure: no files, no clock, the same answer every time.
 
-`evidence.align` proposes how the copy may lie on the original, `photo` or `page` compares the two there, and `colours`
-tells a copy from the same thing in another colour. Nothing here decides what happens to a file.
+`registration` proposes alignments, `photo` or `page` compares the pictures at each, `detail` looks closer, and
+`colours` tells a copy from the same thing in another colour. Nothing here decides what happens to a file.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from twinwatch.evidence import page, photo
-from twinwatch.evidence.colours import colours
+from twinwatch.evidence.arrays import Pixels
+from twinwatch.evidence.colours import compare_colours
 from twinwatch.evidence.detail import detail_score
-from twinwatch.evidence.edit_name import edit_of
-from twinwatch.evidence.registration import placements
-from twinwatch.evidence.view import Pixels, View
-from twinwatch.evidence.windows import COPY, Pair
-
-EVIDENCE_SIDE = page.SIDE
-"""Decode both pictures with `decode_fit(data, EVIDENCE_SIDE, ...)`."""
-
-_SURE = 0.9  # no further placement is tried from here on
-_BLANK_DEVIATION = 2.0  # as decode.BLANK_DEVIATION: such pictures are copies only by equal bytes
-_BLURRED = 0.75  # share of the other's sharpness below which a picture counts as the blurred one
+from twinwatch.evidence.edit_name import edit_name
+from twinwatch.evidence.levels import COPY_SCORE, DEFAULT, Levels
+from twinwatch.evidence.page import compare_page
+from twinwatch.evidence.photo import compare_photo
+from twinwatch.evidence.registration import alignments
+from twinwatch.evidence.transforms import Alignment
+from twinwatch.evidence.view import Pair, View
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """How well the pixels line up, 0..1 (a copy from 0.6 on), and what was done to the copy, in a word or three."""
+    """How well the pixels of two pictures agree, and how the copy was edited.
+
+    `score` is in 0..1, a copy from 0.6 on. `edit` has one to three words, and is empty below that.
+    """
 
     score: float
     edit: str
 
 
-def compare(original: View | Pixels, copy: View | Pixels) -> Evidence:
-    """Say how surely `copy` shows the pixels of `original`, both RGB [H, W, 3] from `decode_fit(..., EVIDENCE_SIDE)`.
+def compare(original: View | Pixels, copy: View | Pixels, levels: Levels = DEFAULT) -> Evidence:
+    """Return how surely `copy` shows the pixels of `original`, by the given levels.
 
-    A View that is compared several times is looked at once. Symmetric in what it accepts, not in what it calls the
-    edit. Any shape is answered; what cannot be judged scores 0.
+    Both are RGB [H, W, 3], from `decode_fit(..., EVIDENCE_SIDE)`. A View keeps its measurements for the next
+    comparison. The two pictures may be exchanged, which changes the name of the edit only. Pictures of any size are
+    accepted; those that cannot be compared score 0.
     """
     best = Evidence(0.0, "")
-    pair = Pair(_view(original), _view(copy))
-    if min(pair.original.deviation, pair.copy.deviation) < _BLANK_DEVIATION:
+    pair = Pair(_view(original), _view(copy), levels)
+    if min(pair.original.deviation, pair.copy.deviation) < levels.min_deviation:
         return best
-    text = _on_a_page(pair)
-    for placement in placements(pair.original, pair.copy, *(page.FEATURE_SIDES if text else photo.FEATURE_SIDES)):
-        finding = page.judge_page(placement, pair) if text else photo.judge_photo(placement, pair)
-        score, edit = finding.score, ""
-        if score >= COPY and not text:
-            score = min(score, detail_score(finding, pair))
-        if score >= COPY:
-            seen = colours(finding, pair)
-            other = seen.other and not text  # the same words and figures on other paper are the same page
-            score, edit = (COPY / 2, "") if other else (score, edit_of(finding, seen, pair))
-        if score > best.score:
-            best = Evidence(score, edit)
-        if best.score >= _SURE:
+    text = _is_page(pair)
+    for alignment in alignments(pair, *(levels.page if text else levels.photo).feature_sides_px):
+        evidence = _compare_page(alignment, pair) if text else _compare_photo(alignment, pair)
+        if evidence.score > best.score:
+            best = evidence
+        if best.score >= levels.sufficient_score:
             break
     return best
 
 
-def _on_a_page(pair: Pair) -> bool:
+def _compare_page(alignment: Alignment, pair: Pair) -> Evidence:
+    finding = compare_page(alignment, pair)
+    if finding.score < COPY_SCORE:
+        return Evidence(finding.score, "")
+    # Colours name the edit only: the same words and figures on other paper are the same page.
+    return Evidence(finding.score, edit_name(finding, compare_colours(finding, pair), pair))
+
+
+def _compare_photo(alignment: Alignment, pair: Pair) -> Evidence:
+    finding = compare_photo(alignment, pair)
+    score = finding.score
+    if score >= COPY_SCORE:
+        score = min(score, detail_score(finding, pair))
+    if score < COPY_SCORE:
+        return Evidence(score, "")
+    colours = compare_colours(finding, pair)
+    if colours.different:
+        return Evidence(COPY_SCORE / 2, "")
+    return Evidence(score, edit_name(finding, colours, pair))
+
+
+def _is_page(pair: Pair) -> bool:
     """Whether to compare text. Blur makes a drawing's lines look like lines of text, so the sharper picture decides."""
     blurred, sharper = sorted((pair.original, pair.copy), key=lambda view: view.sharpness)
-    clear = blurred.sharpness < _BLURRED * sharper.sharpness
-    return sharper.text_like or (blurred.text_like and not clear)
+    clear = blurred.sharpness < pair.levels.max_blurred_sharpness * sharper.sharpness
+    levels = pair.levels.text
+    return sharper.is_page(levels) or (blurred.is_page(levels) and not clear)
 
 
 def _view(given: View | Pixels) -> View:

@@ -1,57 +1,59 @@
-"""Names what was done to a copy, for the log: where it lies first, then how it looks, then its size.
-
-Decides nothing.
-"""
+"""Names what was done to a copy, for the log. The name decides nothing."""
 
 from __future__ import annotations
 
-import numpy as np
-
 from twinwatch.evidence.colours import Colours
-from twinwatch.evidence.transforms import Placement, degrees
-from twinwatch.evidence.windows import Finding, Pair
-
-_WHOLE = 0.97
-_FINEST = 256  # pixels; a photo that had to be compared at fewer is blurred
-
-
-def edit_of(finding: Finding, colours: Colours, pair: Pair) -> str:
-    """Return the most telling thing that was done to the copy, in a word or three."""
-    return _lie(finding.windows.placement) or _look(finding, colours, pair)
+from twinwatch.evidence.levels import EditNameLevels
+from twinwatch.evidence.transforms import Alignment
+from twinwatch.evidence.view import Pair
+from twinwatch.evidence.windows import Finding
 
 
-def _lie(placement: Placement) -> str:
-    turn = -degrees(placement.matrix)  # what the editor did undoes what the placement does
-    mirrored = float(np.linalg.det(placement.matrix[:2, :2])) < 0
-    angle = round(abs(turn)) if abs(turn) >= 1 else 0
+def edit_name(finding: Finding, colours: Colours, pair: Pair) -> str:
+    """Return the most telling thing that was done to the copy, in one to three words.
+
+    Geometry comes first, then what was laid over, colours, size, sharpness and tone.
+    """
+    return _geometric_edit(finding.windows.alignment, pair.levels.edit_name) or _visual_edit(finding, colours, pair)
+
+
+def _geometric_edit(alignment: Alignment, levels: EditNameLevels) -> str:
+    turn = -alignment.degrees()  # the alignment undoes what the editor did
+    angle = round(abs(turn)) if abs(turn) >= levels.min_angle else 0
     turned = f"rotated {angle}" if angle == 180 else f"rotated {angle} {'right' if turn > 0 else 'left'}"
-    if mirrored:
+    if alignment.is_mirrored():
         return {0: "flipped", 180: "upside down"}.get(angle, f"flipped, {turned}")
     if angle:
         return turned
-    original_share, copy_share = placement.covered()
-    if min(original_share, copy_share) >= _WHOLE:
+    original_share, copy_share = alignment.overlaps()
+    if min(original_share, copy_share) >= levels.min_whole_share:
         return ""
-    if copy_share >= _WHOLE:
+    if copy_share >= levels.min_whole_share:
         return "cropped"
-    return "bordered" if original_share >= _WHOLE else "shifted"
+    return "bordered" if original_share >= levels.min_whole_share else "shifted"
 
 
-def _look(finding: Finding, colours: Colours, pair: Pair) -> str:
-    windows = finding.windows
+def _visual_edit(finding: Finding, colours: Colours, pair: Pair) -> str:
+    levels, windows, tone = pair.levels.edit_name, finding.windows, finding.tone
     if finding.hidden.any():
         return "captioned"
     if colours.greyed:
         return "grey"
     if colours.cast:
         return "recoloured"
-    larger = max(pair.original.size) / max(pair.copy.size)
-    if not 0.95 < larger < 1.05:
+    if not _is_within(max(pair.original.size) / max(pair.copy.size), levels.same_size_range):
         return "resized"
-    if not 0.75 < windows.sharpness < 1.33 or windows.grid.side < min(_FINEST, max(pair.original.size)):
-        return "sharpened" if windows.sharpness >= 1.33 else "blurred"
-    tone = finding.tone
-    if tone is not None and (not 0.9 < tone.gain < 1.12 or abs(128 * (tone.gain - 1) + tone.offset) >= 8):
-        return "brightness or contrast"
-    vivid = (colours.copy + 1) / (colours.original + 1)
-    return "recompressed" if 0.8 < vivid < 1.25 else "recoloured"
+    sharpness = windows.sharpness.ratio
+    coarse = windows.grid.side_px < min(levels.unblurred_side_px, max(pair.original.size))
+    if coarse or not _is_within(sharpness, levels.same_sharpness_range):
+        return "sharpened" if sharpness >= levels.same_sharpness_range[1] else "blurred"
+    if tone is not None:
+        brightness_change = abs(128 * (tone.gain - 1) + tone.offset)  # of the middle level
+        if not _is_within(tone.gain, levels.same_gain_range) or brightness_change >= levels.min_brightness_change:
+            return "brightness or contrast"
+    chroma_ratio = (colours.copy + 1) / (colours.original + 1)
+    return "recompressed" if _is_within(chroma_ratio, levels.same_chroma_range) else "recoloured"
+
+
+def _is_within(value: float, between: tuple[float, float]) -> bool:
+    return between[0] < value < between[1]

@@ -1,4 +1,4 @@
-"""Features of a picture that survive turning, scaling and mirroring: where they are and what they look like. Pure."""
+"""SIFT features of a picture, which survive rotation, scaling and mirroring: their points and their descriptors."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-_MOST = 500
-_RATIO = 0.8  # Lowe 2004, section 7.1: drops nine in ten wrong matches and one in twenty right ones
+from twinwatch.evidence.arrays import Pixels
+from twinwatch.evidence.levels import FeatureLevels
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,28 +23,33 @@ class Features:
         return len(self.points)
 
     def rooted(self) -> NDArray[np.float32]:
-        """RootSIFT descriptors [n, 128] of length 1.
+        """Return RootSIFT descriptors [n, 128] of length 1.
 
         Arandjelovic and Zisserman 2012: square roots of L1-normed descriptors match better and cost nothing.
         """
-        levels = self.descriptors.astype(np.float32)
-        return np.asarray(np.sqrt(levels / np.maximum(levels.sum(axis=1, keepdims=True), 1e-6)), dtype=np.float32)
+        counts = self.descriptors.astype(np.float32)
+        return np.asarray(np.sqrt(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1e-6)), dtype=np.float32)
 
     def mirrored(self) -> Features:
-        """The descriptors that the mirrored picture would have, at the points of this one, without a second search.
+        """Return the descriptors that the mirrored picture would have, at the points of this one.
 
-        A descriptor is [row, column, direction] in the frame of its own main direction (Lowe 2004, section 6.1); a
-        mirror leaves the axis along that direction and turns the other: rows in reverse, directions negated.
+        A descriptor is [row, column, direction] in the frame of its own main direction (Lowe 2004, section 6.1). A
+        mirror keeps the axis along that direction and reverses the other: rows in reverse order, directions negated.
         """
         cells = self.descriptors.reshape(-1, 4, 4, 8)  # [n, row, column, direction]
         turned = cells[:, ::-1, :, :][..., (-np.arange(8)) % 8]
         return Features(self.points, np.ascontiguousarray(turned.reshape(-1, 128)))
 
 
-def find(picture: NDArray[np.uint8], size: tuple[int, int]) -> Features:
-    """Find the features of a grey picture [h, w], reduced from `size` (width, height)."""
-    # Without the precise upscale, every point lies a quarter of a pixel off, which a mirrored pair doubles.
-    search = cv2.SIFT.create(_MOST, nOctaveLayers=2, contrastThreshold=0.02, enable_precise_upscale=True)
+def find_features(picture: Pixels, size: tuple[int, int], levels: FeatureLevels) -> Features:
+    """Find the features of a grey picture [h, w], which was reduced from `size` (width, height)."""
+    # Without the precise upscale every point lies a quarter of a pixel off, and a mirrored pair half a pixel.
+    search = cv2.SIFT.create(
+        levels.max_count,
+        nOctaveLayers=levels.octave_layers,
+        contrastThreshold=levels.min_contrast,
+        enable_precise_upscale=True,
+    )
     found, descriptors = search.detectAndCompute(picture, None)
     if not found or descriptors is None:
         return Features(np.empty((0, 2), np.float32), np.empty((0, 128), np.uint8))
@@ -53,17 +58,23 @@ def find(picture: NDArray[np.uint8], size: tuple[int, int]) -> Features:
     return Features(points, np.asarray(descriptors, dtype=np.uint8))
 
 
-def match(original: Features, copy: Features) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Points of the original and of the copy [n, 2] whose descriptors are each other's clear nearest."""
+def match_features(
+    original: Features, copy: Features, levels: FeatureLevels
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return matching points of the original and of the copy, [n, 2] each.
+
+    Two features match if each is the nearest to the other, and clearly nearer than the second nearest.
+    """
     if not len(original) or not len(copy):
         return original.points[:0], copy.points[:0]
-    likeness = copy.rooted() @ original.rooted().T  # [copies, originals]; cosine
-    rows = np.arange(len(likeness))
-    best = likeness.argmax(axis=1)  # [copies]
-    mutual = likeness.argmax(axis=0)[best] == rows
-    first = likeness[rows, best]
-    likeness[rows, best] = -1.0
-    second = likeness.max(axis=1)
-    clear = np.sqrt(np.maximum(1 - first, 0)) < _RATIO * np.sqrt(np.maximum(1 - second, 0))
+    cosine = copy.rooted() @ original.rooted().T  # [copies, originals]
+    rows = np.arange(len(cosine))
+    nearest = cosine.argmax(axis=1)  # [copies]
+    mutual = cosine.argmax(axis=0)[nearest] == rows
+    first = cosine[rows, nearest]
+    cosine[rows, nearest] = -1.0
+    second = cosine.max(axis=1)
+    # The distance of unit vectors is sqrt(2 - 2 cosine).
+    clear = np.sqrt(np.maximum(1 - first, 0)) < levels.max_distance_ratio * np.sqrt(np.maximum(1 - second, 0))
     kept = np.flatnonzero(mutual & clear)
-    return original.points[best[kept]], copy.points[kept]
+    return original.points[nearest[kept]], copy.points[kept]

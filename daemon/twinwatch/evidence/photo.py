@@ -1,138 +1,131 @@
-"""Does a photo line up? Compared at 256 pixels, where an edited copy agrees nearly everywhere. Pure."""
+"""Does an aligned photo agree? Compared at 256 pixels, where an edited copy agrees nearly everywhere."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import cv2
 import numpy as np
 
-from twinwatch.evidence.colours import lay_colours
-from twinwatch.evidence.overlaid import differing, laid_over
-from twinwatch.evidence.transforms import Placement
-from twinwatch.evidence.windows import (
-    COPY,
-    Finding,
-    Grid,
-    Mask,
-    Pair,
-    Tone,
-    Windows,
-    correlate,
-    evenly_sharp,
-    lay,
-    refined,
-    tone_of,
-)
-
-FEATURE_SIDES = (160, 256)  # where strangers are told, and where a placement is found: at 208 deep crops are lost
-
-_MIN_WINDOWS = 12  # with fewer textured windows, agreement can be chance
-_FOLLOW, _ENOUGH = 0.2, 0.95  # shares of agreeing windows between which a placement is worth correcting
-_CORRECTIONS = 2
-_LEAST = 0.4  # share below which not even what was laid over would explain the rest
-
-# Measured on dev: of edited photos 0.91 of the texture and more agrees (JPEG at quality 10 least), mostly over 0.95; of
-# strangers at most 0.80 (one motorcycle in two colours), and 0.85 where one is blurred (one face in two rooms).
-_SHARE = 0.92
-_HIDDEN_SHARE = 0.5  # of the picture that may lie under what was laid over it, or beside that
-_HIDDEN_TEXTURE = 0.7  # of what the two show anything in: the rest has to speak for a copy
-_SMOOTH = 1.0  # pixels; takes off JPEG's blocks, which hide agreement, and no stranger's shapes
-_FINE = Grid(256, cell=8, reach=1, texture=6.0, smooth=_SMOOTH, strips=True, bars=True)
-_BLURRED = replace(_FINE, side=64, sigmas=7)
-# A blurred picture is compared at the finest size that both resolve.
-_GRIDS = (_FINE, replace(_FINE, side=128), replace(_FINE, side=64), _BLURRED)
-# The correlation at which a window agrees, after _SMOOTH, by side. Blur takes away noise and detail alike, so a
-# blurred copy agrees more closely and a blurred stranger too: at 64, of the nearest strangers blurred by 2.5% of the
-# width, up to all of the texture is over 0.9 and 0.80 of it over 0.99.
-_AGREES = {256: 0.9, 128: 0.97, 64: 0.99}
-# Where blur left little else, colours have to fit: copies miss by 0.02 to 0.08, the nearest strangers by 0.14 and more.
-_BLURRED_SHARE, _MISFIT = 0.5, 0.1
-_EDGE, _SEEN = 1.5, 0.5  # blurs from the edge within which it is not compared; share of a pixel that the copy covers
+from twinwatch.evidence.arrays import Mask
+from twinwatch.evidence.colours import warp_colours
+from twinwatch.evidence.levels import COPY_SCORE, Levels, PhotoLevels
+from twinwatch.evidence.overlaid import differing_windows, find_overlaid
+from twinwatch.evidence.refine import fit_tone, refine_alignment
+from twinwatch.evidence.sharpness import equalize_sharpness
+from twinwatch.evidence.tone import Tone
+from twinwatch.evidence.transforms import Alignment
+from twinwatch.evidence.view import Pair
+from twinwatch.evidence.warp import warp_pair
+from twinwatch.evidence.windows import Finding, Windows, correlate
 
 
-def judge_photo(placement: Placement, pair: Pair) -> Finding:
-    windows = _finest(placement, pair)
-    for _ in range(_CORRECTIONS):
-        share = _agreeing(windows)
-        if share < _FOLLOW or _agrees_throughout(windows):
-            break
-        corrected = refined(windows)
-        again = windows if corrected is None else _finest(corrected, pair)
-        if _agreeing(again) <= share:
-            break
-        windows = again
-    share = _agreeing(windows)
-    if share < _LEAST:
-        return Finding(COPY * share / _SHARE, windows, windows.barred)
-    base, laid, _ = lay(windows.placement, pair, windows.grid)
-    tone = tone_of(windows, base, laid)
-    if not _agrees_throughout(windows) and tone is not None and tone.clips(base, laid):
-        toned = _finest(windows.placement, pair, tone)
-        # Blur too takes the lightest and darkest levels, and cutting those off as well would only lose agreement.
-        windows = max(windows, toned, key=_agreeing)
-        share = _agreeing(windows)
-    hidden, different = windows.barred, differing(windows)
+def compare_photo(alignment: Alignment, pair: Pair) -> Finding:
+    """Compare two photos window by window, after correcting the alignment and the tone where that helps."""
+    levels = pair.levels.photo
+    windows = _correct_alignment(_correlate_finest(alignment, pair), pair)
+    share = agreeing_share(windows, levels)
+    if share < levels.min_share:
+        return Finding(COPY_SCORE * share / levels.copy_share, windows, windows.under_bar)
+    windows, tone = _correct_tone(windows, pair)
+    share = agreeing_share(windows, levels)
+    hidden, different = windows.under_bar, differing_windows(windows, pair.levels.overlaid)
     if different.any():
-        under = hidden_by(windows, different, pair)
-        if under is None:
-            return Finding(min(COPY * share / _SHARE, COPY / 2), windows, hidden)
-        hidden, share = under | windows.barred, _agreeing(windows, under)
-    if windows.grid.side == _BLURRED.side and share >= _BLURRED_SHARE:
-        fits = 1 - _misfit(windows, pair) / _MISFIT
-        return Finding(COPY + (1 - COPY) * fits if fits >= 0 else COPY / 2, windows, hidden, tone)
-    score = COPY * share / _SHARE if share < _SHARE else COPY + (1 - COPY) * (share - _SHARE) / (1 - _SHARE)
+        overlaid = overlaid_windows(windows, different, pair)
+        if overlaid is None:
+            return Finding(min(COPY_SCORE * share / levels.copy_share, COPY_SCORE / 2), windows, hidden)
+        hidden, share = overlaid | windows.under_bar, agreeing_share(windows, levels, overlaid)
+    if windows.grid.side_px == levels.grids[-1].side_px and share >= levels.min_blurred_share:
+        fits = 1 - _colour_misfit(windows, pair) / levels.max_colour_misfit
+        score = COPY_SCORE + (1 - COPY_SCORE) * fits if fits >= 0 else COPY_SCORE / 2
+        return Finding(score, windows, hidden, tone)
+    if share < levels.copy_share:
+        return Finding(COPY_SCORE * share / levels.copy_share, windows, hidden, tone)
+    score = COPY_SCORE + (1 - COPY_SCORE) * (share - levels.copy_share) / (1 - levels.copy_share)
     return Finding(score, windows, hidden, tone)
 
 
-def hidden_by(windows: Windows, different: Mask, pair: Pair) -> Mask | None:
-    """Return the windows under a caption, a sticker or the like; None if what differs is none, or too much."""
+def overlaid_windows(windows: Windows, different: Mask, pair: Pair) -> Mask | None:
+    """Return the windows [rows, columns] under a caption, a sticker or the like.
 
-    def bearable(hidden: Mask) -> bool:
-        return bool(hidden[windows.whole].mean() <= _HIDDEN_SHARE and hidden[windows.either].mean() <= _HIDDEN_TEXTURE)
+    None if not all that is `different` can be that, or if it would hide too much.
+    """
+    levels = pair.levels.photo
 
-    return laid_over(windows, different, lay_colours(windows, pair), bearable)
+    def leaves_enough(hidden: Mask) -> bool:
+        area, texture = hidden[windows.valid].mean(), hidden[windows.textured].mean()
+        return bool(area <= levels.max_hidden_area and texture <= levels.max_hidden_texture)
 
-
-def _misfit(windows: Windows, pair: Pair) -> float:
-    """Of pictures of which blur left little but colours: how far those differ, as a share of how much they vary."""
-    base, laid, inside = lay(windows.placement, pair, windows.grid, colour=True)
-    # What an editor's blur took from beyond the edge is not known.
-    margin = 2 * math.ceil(_EDGE * abs(windows.blur)) + 1
-    square = np.ones((margin, margin), np.uint8)
-    seen = cv2.erode((inside > _SEEN).astype(np.uint8), square, borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
-    if not seen.any():
-        return 1.0
-    least = 1.0
-    for factor in (0.7, 0.85, 1.0, 1.2, 1.4):  # the blur that evened them out is known no closer
-        ours, theirs = (plane[seen] for plane in evenly_sharp(base, laid, factor * windows.blur))  # [n, 3]
-        ours, theirs = ours - ours.mean(axis=0), theirs - theirs.mean(axis=0)
-        power = (ours**2).sum(axis=0) * (theirs**2).sum(axis=0)  # [3]
-        alike = (ours * theirs).sum(axis=0) ** 2 / np.maximum(power, 1e-6)
-        least = min(least, float(np.sqrt(max(0.0, 1 - alike.min()))))
-    return least
+    return find_overlaid(windows, different, warp_colours(windows, pair), leaves_enough, pair.levels.overlaid)
 
 
-def _finest(placement: Placement, pair: Pair, tone: Tone | None = None) -> Windows:
-    """Compare at the finest size at which the blurrier picture keeps enough of the other's detail."""
-    for grid in _GRIDS:
-        windows = correlate(placement, pair, grid, tone)
-        if windows.even:
+def agreeing_share(windows: Windows, levels: PhotoLevels, hidden: Mask | None = None) -> float:
+    """Return the share of the texture that agrees, 0..1, outside the `hidden` windows [rows, columns]."""
+    counted = windows.textured if hidden is None else windows.textured & ~hidden
+    if int(counted.sum()) < levels.min_windows:
+        return 0.0
+    # Texture weighs by its share in its own picture, so that a flatter contrast does not make a copy weigh less.
+    ours, theirs = windows.deviation * counted, windows.copy_deviation * counted  # [rows, columns]
+    weight = ours / max(float(ours.sum()), 1e-6) + theirs / max(float(theirs.sum()), 1e-6)
+    return float((weight * (windows.correlation >= windows.grid.min_correlation)).sum() / weight.sum())
+
+
+def _correlate_finest(alignment: Alignment, pair: Pair, tone: Tone | None = None) -> Windows:
+    """Correlate on the finest grid on which the blurrier picture keeps enough of the other's detail."""
+    for grid in pair.levels.photo.grids:
+        windows = correlate(alignment, pair, grid, tone)
+        if windows.sharpness.matched:
             break
     return windows
 
 
-def _agrees_throughout(windows: Windows) -> bool:
-    return _agreeing(windows) >= _ENOUGH and not differing(windows).any()
+def _correct_alignment(windows: Windows, pair: Pair) -> Windows:
+    """Correct the alignment as long as more of the texture agrees after each correction."""
+    levels = pair.levels.photo
+    for _ in range(levels.max_corrections):
+        share = agreeing_share(windows, levels)
+        if share < levels.min_correctable_share or _agrees_throughout(windows, pair.levels):
+            break
+        corrected = refine_alignment(windows, pair.levels)
+        again = windows if corrected is None else _correlate_finest(corrected, pair)
+        if agreeing_share(again, levels) <= share:
+            break
+        windows = again
+    return windows
 
 
-def _agreeing(windows: Windows, hidden: Mask | None = None) -> float:
-    """Share of the texture that agrees, 0..1, but for what is `hidden`."""
-    pluralize = windows.either if hidden is None else windows.either & ~hidden
-    if int(pluralize.sum()) < _MIN_WINDOWS:
-        return 0.0
-    # Texture weighs by its share in its own picture, so that a flatter contrast does not make a copy weigh less.
-    ours, theirs = windows.deviation * pluralize, windows.copy_deviation * pluralize  # [rows, columns]
-    weight = ours / max(float(ours.sum()), 1e-6) + theirs / max(float(theirs.sum()), 1e-6)
-    return float((weight * (windows.likeness >= _AGREES[windows.grid.side])).sum() / weight.sum())
+def _correct_tone(windows: Windows, pair: Pair) -> tuple[Windows, Tone | None]:
+    """Fit the tone, and correlate again with equal levels where clipping hides agreement."""
+    base, warped, _ = warp_pair(windows.alignment, pair, windows.grid)
+    tone = fit_tone(windows, base, warped, pair.levels.windows)
+    if tone is None or _agrees_throughout(windows, pair.levels):
+        return windows, tone
+    if tone.clipped_share(base, warped) > pair.levels.windows.max_clipped_share:
+        toned = _correlate_finest(windows.alignment, pair, tone)
+        # Blur too takes the lightest and darkest levels, and clipping those as well would only lose agreement.
+        windows = max(windows, toned, key=lambda each: agreeing_share(each, pair.levels.photo))
+    return windows, tone
+
+
+def _agrees_throughout(windows: Windows, levels: Levels) -> bool:
+    share = agreeing_share(windows, levels.photo)
+    return share >= levels.photo.sufficient_share and not differing_windows(windows, levels.overlaid).any()
+
+
+def _colour_misfit(windows: Windows, pair: Pair) -> float:
+    """How far the colours of two blurred pictures differ, as a share of how much they vary: 0..1."""
+    levels, blur_px = pair.levels.photo, windows.sharpness.blur_px
+    base, warped, coverage = warp_pair(windows.alignment, pair, windows.grid, colour=True)
+    margin = 2 * math.ceil(levels.misfit_edge_sigmas * abs(blur_px)) + 1
+    square, covered = np.ones((margin, margin), np.uint8), (coverage > levels.misfit_min_coverage).astype(np.uint8)
+    seen = cv2.erode(covered, square, borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
+    if not seen.any():
+        return 1.0
+    least = 1.0
+    for factor in levels.misfit_blur_factors:
+        ours, theirs = (plane[seen] for plane in equalize_sharpness(base, warped, factor * blur_px))  # [n, 3]
+        ours, theirs = ours - ours.mean(axis=0), theirs - theirs.mean(axis=0)
+        power = (ours**2).sum(axis=0) * (theirs**2).sum(axis=0)  # [3]
+        determination = (ours * theirs).sum(axis=0) ** 2 / np.maximum(power, 1e-6)  # [3], R squared
+        least = min(least, float(np.sqrt(max(0.0, 1 - determination.min()))))
+    return least

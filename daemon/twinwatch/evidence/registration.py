@@ -1,4 +1,4 @@
-"""Where could one picture lie upon another? Candidate placements, most likely first; `verify` judges them."""
+"""Proposes how a copy may be aligned to an original, most likely first. The pixels are compared elsewhere."""
 
 from __future__ import annotations
 
@@ -8,93 +8,94 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from twinwatch.evidence.features import match
-from twinwatch.evidence.shape_registration import by_shape
-from twinwatch.evidence.text import reduction
-from twinwatch.evidence.transforms import Matrix, Placement
-from twinwatch.evidence.view import THUMB, View
-
-_THUMB_LEVEL = 0.5  # a recompressed, blurred or captioned copy correlates above 0.7 in its true orientation
-_THUMB_TRIES = 2  # symmetric things look alike in several orientations; beyond two the features decide
-_MIN_INLIERS = 8  # six numbers fit any three matches; five more agreeing by chance is rare
-_COARSE_INLIERS = 5  # strangers have 4 at most, measured on dev
-_PLENTY = 20  # so many place a copy well enough to be corrected from there
-_REACH_PX = 3.0
-_PLAIN = 60  # features; with more, those that match would have placed a copy
+from twinwatch.evidence.arrays import Matrix
+from twinwatch.evidence.features import match_features
+from twinwatch.evidence.resize import reduction
+from twinwatch.evidence.shape_registration import align_by_shape
+from twinwatch.evidence.transforms import Alignment
+from twinwatch.evidence.view import THUMB_SIDE, Pair
 
 
-def placements(original: View, copy: View, coarse_side: int, side: int) -> Iterator[Placement]:
-    """Yield plausible placements of `copy` on `original`: whole pictures first, then by features at `side` pixels.
+def alignments(pair: Pair, coarse_side: int, side: int) -> Iterator[Alignment]:
+    """Yield plausible alignments: of the whole pictures first, then by features at `side` pixels, then by shape.
 
-    Lazy, since a whole-picture placement that proves right saves the search for features. Strangers are told first at
-    `coarse_side`, where a search costs little.
+    Lazy, since an alignment of whole pictures that proves right saves the search for features. That search starts at
+    `coarse_side`, where it costs little and rules out most different pictures.
     """
-    tried: list[Placement] = []
+    levels = pair.levels.alignment
+    tried: list[Alignment] = []
     for each in itertools.chain(
-        _whole(original, copy),
-        (each for each in _by_features(original, copy, coarse_side, side) if each.plausible()),
-        (each for each in _plain(original, copy, coarse_side) if each.plausible()),
+        _align_whole(pair),
+        (each for each in _align_by_features(pair, coarse_side, side) if each.is_plausible(levels)),
+        (each for each in _align_plain(pair, coarse_side) if each.is_plausible(levels)),
     ):
-        if not any(each.same_as(other) for other in tried):
+        if not any(each.is_close_to(other, levels) for other in tried):
             tried.append(each)
             yield each
 
 
-def _whole(original: View, copy: View) -> Iterator[Placement]:
-    """The eight orientations of the whole copy, stretched to the original, that look like it as thumbnails."""
-    size, copy_size = original.size, copy.size
-    target, thumb = original.thumb, copy.thumb
+def _align_whole(pair: Pair) -> Iterator[Alignment]:
+    """Those of the eight orientations of the whole copy, stretched to the original, whose thumbnails correlate."""
+    levels, size, copy_size = pair.levels.alignment, pair.original.size, pair.copy.size
+    target, thumb = pair.original.thumb, pair.copy.thumb
     found: list[tuple[float, int, Matrix]] = []
     for order, (turn, flip_x, flip_y) in enumerate(np.ndindex(2, 2, 2)):
         view = thumb.T if turn else thumb
         view = view[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
-        likeness = float((target * view).mean())
-        unit = np.array([[0, 1, 0], [1, 0, 0], [0, 0, 1.0]]) if turn else np.eye(3)
+        correlation = float((target * view).mean())
+        transpose = np.array([[0, 1, 0], [1, 0, 0], [0, 0, 1.0]]) if turn else np.eye(3)
         flip = np.array([[1 - 2 * flip_x, 0, flip_x], [0, 1 - 2 * flip_y, flip_y], [0, 0, 1.0]])
-        if likeness >= _THUMB_LEVEL:
-            matrix = np.diag([*size, 1.0]) @ flip @ unit @ np.diag([1 / copy_size[0], 1 / copy_size[1], 1.0])
-            found.append((-likeness, order, matrix))
-    for _, _, matrix in sorted(found, key=lambda item: item[:2])[:_THUMB_TRIES]:
-        placement = Placement(matrix, size, copy_size)
-        if placement.plausible(whole=True):
-            yield placement
+        if correlation >= levels.min_thumb_correlation:
+            matrix = np.diag([*size, 1.0]) @ flip @ transpose @ np.diag([1 / copy_size[0], 1 / copy_size[1], 1.0])
+            found.append((-correlation, order, matrix))
+    for _, _, matrix in sorted(found, key=lambda item: item[:2])[: levels.max_orientations]:
+        alignment = Alignment(matrix, size, copy_size)
+        if alignment.is_plausible(levels, whole=True):
+            yield alignment
 
 
-def _by_features(original: View, copy: View, coarse_side: int, side: int) -> Iterator[Placement]:
-    if min(*original.size, *copy.size) < THUMB:
+def _align_by_features(pair: Pair, coarse_side: int, side: int) -> Iterator[Alignment]:
+    levels = pair.levels.alignment
+    if min(*pair.original.size, *pair.copy.size) < THUMB_SIDE:
         return
-    coarse = _fits(original, copy, coarse_side, _COARSE_INLIERS)
-    yield from (placement for inliers, placement in coarse if inliers >= _PLENTY)
+    coarse = _fit_features(pair, coarse_side, levels.min_coarse_inliers)
+    yield from (alignment for inliers, alignment in coarse if inliers >= levels.sufficient_coarse_inliers)
     if coarse:
-        yield from (placement for _, placement in _fits(original, copy, side, _MIN_INLIERS))
+        yield from (alignment for _, alignment in _fit_features(pair, side, levels.min_inliers))
 
 
-def _fits(original: View, copy: View, side: int, least: int) -> list[tuple[int, Placement]]:
-    """Inliers and placement, the better first: an affine map by RANSAC, for the copy as it is and for its mirror image.
-
-    Only those with at least `least` inliers.
-    """
-    found, copy_found = original.features(side), copy.features(side)
-    fits: list[tuple[int, Placement]] = []
-    reach = _REACH_PX / reduction(original.size, side, strips=True)
+def _fit_features(pair: Pair, side: int, min_inliers: int) -> list[tuple[int, Alignment]]:
+    """Affine maps fitted by RANSAC, of the copy and of its mirror image, with their inliers; most inliers first."""
+    levels, size = pair.levels, pair.original.size
+    found, copy_found = (view.features(side, levels.features) for view in (pair.original, pair.copy))
+    fits: list[tuple[int, Alignment]] = []
+    threshold = levels.alignment.inlier_distance_px / reduction(size, side, strips=True)
     for described in (copy_found, copy_found.mirrored()):
-        here, there = match(found, described)
-        if len(here) < least:
+        here, there = match_features(found, described, levels.features)  # [n, 2] each
+        if len(here) < min_inliers:
             continue
         # OpenCV seeds this RANSAC itself, with the same number each time.
         affine, inliers = cv2.estimateAffine2D(
-            there, here, method=cv2.RANSAC, ransacReprojThreshold=reach, maxIters=2000, confidence=0.995
+            there,
+            here,
+            method=cv2.RANSAC,
+            ransacReprojThreshold=threshold,
+            maxIters=levels.alignment.ransac_iterations,
+            confidence=levels.alignment.ransac_confidence,
         )
-        if affine is not None and int(inliers.sum()) >= least:
+        if affine is not None and int(inliers.sum()) >= min_inliers:
             matrix = np.vstack([affine, [0, 0, 1.0]])
-            fits.append((int(inliers.sum()), Placement(matrix, original.size, copy.size)))
+            fits.append((int(inliers.sum()), Alignment(matrix, size, pair.copy.size)))
     return sorted(fits, key=lambda fit: -fit[0])
 
 
-def _plain(original: View, copy: View, side: int) -> Iterator[Placement]:
+def _align_plain(pair: Pair, side: int) -> Iterator[Alignment]:
     """By shape, where one of the two is too plain for features to match."""
-    if min(*original.size, *copy.size) < THUMB or min(len(each.features(side)) for each in (original, copy)) > _PLAIN:
+    views, levels = (pair.original, pair.copy), pair.levels
+    if min(*pair.original.size, *pair.copy.size) < THUMB_SIDE:
         return
-    placement = by_shape(original, copy)
-    if placement is not None:
-        yield placement
+    if min(len(view.features(side, levels.features)) for view in views) > levels.alignment.max_plain_features:
+        return
+    alignment = align_by_shape(pair)
+    if alignment is not None:
+        yield alignment

@@ -1,4 +1,4 @@
-"""Where one picture may lie upon another. Pure geometry: nothing here decides that it does."""
+"""Affine alignments of one picture to another. Geometry only: nothing here looks at pixels."""
 
 from __future__ import annotations
 
@@ -7,79 +7,83 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-Matrix = NDArray[np.float64]
-
-_ASPECT = 2.0  # a whole picture pressed into another shape: at most 2:1, as 4:3 to 9:16 would be
-_SCALE = (0.3, 3.0)  # edits beyond this keep under a tenth of the picture
-_STRETCH = 1.5  # ratio of the two singular values: shear and one-sided stretch
-_COVER = (0.1, 0.5)  # at least these shares of the two pictures (less, more covered) lie on one another
-_SAME = 0.01  # of the longest side
+from twinwatch.evidence.arrays import Matrix
+from twinwatch.evidence.levels import AlignmentLevels
 
 
 @dataclass(frozen=True, slots=True)
-class Placement:
-    """`matrix` [3, 3] takes points of the copy to points of the original; pixel i covers [i, i + 1]."""
+class Alignment:
+    """`matrix` [3, 3] maps points of the copy to points of the original; pixel i covers [i, i + 1]."""
 
     matrix: Matrix
     original_size: tuple[int, int]  # width, height
     copy_size: tuple[int, int]
 
     def at_scale(self, original: tuple[float, float], copy: tuple[float, float]) -> Matrix:
-        """The placement between both pictures resized by factors (x, y), for OpenCV, whose pixel i centres on i."""
-        product: Matrix = _reduced(original) @ self.matrix @ _enlarged(copy)
+        """Return the matrix [3, 3] between the pictures resized by factors (x, y), for OpenCV.
+
+        OpenCV puts the centre of pixel i at i, not at i + 0.5.
+        """
+        product: Matrix = _to_resized(original) @ self.matrix @ _from_resized(copy)
         return product
 
-    def corrected(self, matrix: Matrix, original: tuple[float, float], copy: tuple[float, float]) -> Placement:
-        """The placement of which `matrix` is what `at_scale` would give."""
-        return replace(self, matrix=_enlarged(original) @ matrix @ _reduced(copy))
+    def with_matrix_at_scale(
+        self, matrix: Matrix, original: tuple[float, float], copy: tuple[float, float]
+    ) -> Alignment:
+        """Return the alignment for which `at_scale` would give `matrix`."""
+        return replace(self, matrix=_from_resized(original) @ matrix @ _to_resized(copy))
 
-    def covered(self) -> tuple[float, float]:
-        """Shares of the original and of the copy that lie on one another."""
+    def overlaps(self) -> tuple[float, float]:
+        """Return the shares of the original and of the copy that lie on each other, 0..1."""
         points = _corners(self.copy_size) @ self.matrix[:2, :2].T + self.matrix[:2, 2]  # [4, 2]
         area, _ = cv2.intersectConvexConvex(points.astype(np.float32), _corners(self.original_size).astype(np.float32))
         whole = abs(float(np.linalg.det(self.matrix[:2, :2]))) * self.copy_size[0] * self.copy_size[1]
         return area / (self.original_size[0] * self.original_size[1]), area / max(whole, 1e-9)
 
-    def same_as(self, other: Placement) -> bool:
-        """True where the two differ by less than a correction on the way makes up for."""
+    def is_close_to(self, other: Alignment, levels: AlignmentLevels) -> bool:
+        """Return True where correcting either alignment by the windows would give the same."""
         points = _corners(self.copy_size)  # [4, 2]
         apart = points @ (self.matrix - other.matrix)[:2, :2].T + (self.matrix - other.matrix)[:2, 2]
-        return float(np.abs(apart).max()) < _SAME * max(self.original_size)
+        return float(np.abs(apart).max()) < levels.same_distance * max(self.original_size)
 
-    def plausible(self, whole: bool = False) -> bool:
-        """False for a collapse, a shear or a sliver: what a fit to wrong matches looks like.
+    def is_plausible(self, levels: AlignmentLevels, whole: bool = False) -> bool:
+        """Return False for a collapse, a shear or a sliver: what a fit to wrong matches looks like.
 
-        A `whole` picture may be pressed into another shape further than features could be believed.
+        A `whole` picture, aligned edge to edge, may change its aspect by more than features could be believed.
         """
         if not np.isfinite(self.matrix).all():
             return False
         relative = self.matrix[:2, :2] * (max(self.copy_size) / max(self.original_size))
         large, small = np.linalg.svd(relative, compute_uv=False)
-        if not (_SCALE[0] <= small and large <= _SCALE[1] and large <= (_ASPECT if whole else _STRETCH) * small):
+        max_stretch = levels.max_whole_aspect_change if whole else levels.max_stretch
+        least, most = levels.scale_range
+        if not (least <= small and large <= most and large <= max_stretch * small):
             return False
-        less, more = sorted(self.covered())
-        return less >= _COVER[0] and more >= _COVER[1]
+        less, more = sorted(self.overlaps())
+        return less >= levels.min_overlaps[0] and more >= levels.min_overlaps[1]
+
+    def degrees(self) -> float:
+        """Return how far the copy is rotated, in -180..180, after the mirror where there is one."""
+        mirrored = self.is_mirrored()
+        x, y = self.matrix[0, 0], self.matrix[1, 0]
+        return math.degrees(math.atan2(-y if mirrored else y, -x if mirrored else x))
+
+    def is_mirrored(self) -> bool:
+        """Return True if the copy is a mirror image."""
+        return float(np.linalg.det(self.matrix[:2, :2])) < 0
 
 
-def _reduced(factor: tuple[float, float]) -> Matrix:
-    """From points of a picture to centres of pixels of the same resized by `factor` (x, y)."""
+def _to_resized(factor: tuple[float, float]) -> Matrix:
+    """From points of a picture to the centres of pixels of the same picture resized by `factor` (x, y)."""
     return np.array([[factor[0], 0, -0.5], [0, factor[1], -0.5], [0, 0, 1]])
 
 
-def _enlarged(factor: tuple[float, float]) -> Matrix:
-    """The way back."""
+def _from_resized(factor: tuple[float, float]) -> Matrix:
+    """The inverse of `_to_resized`."""
     return np.array([[1 / factor[0], 0, 0.5 / factor[0]], [0, 1 / factor[1], 0.5 / factor[1]], [0, 0, 1]])
 
 
 def _corners(size: tuple[int, int]) -> Matrix:
     width, height = size
-    return np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=np.float64)
-
-
-def degrees(matrix: Matrix) -> float:
-    """How far the placement turns the copy, in -180..180, after a mirror where it has one."""
-    mirrored = float(np.linalg.det(matrix[:2, :2])) < 0
-    x, y = matrix[0, 0], matrix[1, 0]
-    return math.degrees(math.atan2(-y if mirrored else y, -x if mirrored else x))
+    return np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=np.float64)  # [4, 2]

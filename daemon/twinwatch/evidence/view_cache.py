@@ -1,4 +1,4 @@
-"""The pictures that were compared last, as views without their pixels: who was near one newcomer is near the next."""
+"""The views compared last, without their pixels: a picture similar to one new file is often similar to the next."""
 
 from __future__ import annotations
 
@@ -9,50 +9,54 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 
 from twinwatch.errors import UnreadableError
-from twinwatch.evidence.view import Pixels, View
+from twinwatch.evidence.arrays import Pixels
+from twinwatch.evidence.view import View
 
 
-class Gallery:
-    """At most `most` views, of some 100 KB each. A view that was taken out is to `rest` when it is done with."""
+class ViewCache:
+    """A least-recently-used cache of views, of some 100 KB each, by the SHA-256 of their files.
 
-    def __init__(self, most: int = 500) -> None:
-        self._most = most
+    The caller has to `release` a view that it got once it is done with it.
+    """
+
+    def __init__(self, max_views: int = 500) -> None:
+        self._max_views = max_views
         self._views: OrderedDict[str, View] = OrderedDict()
-        self._beside = ThreadPoolExecutor(1, "decode-beside")
-        self._begun = ""
-        self._decoding: Future[Pixels] | None = None
+        self._executor = ThreadPoolExecutor(1, "prefetch")
+        self._prefetched_sha256 = ""
+        self._prefetched: Future[Pixels] | None = None
 
-    def begin(self, sha256: str, decode: Callable[[], Pixels]) -> None:
-        """Have a second thread decode these bytes, for the next `view` if it is of them."""
+    def prefetch(self, sha256: str, decode: Callable[[], Pixels]) -> None:
+        """Start to decode these bytes in a second thread, for the next `get` if that asks for them."""
         self.wait()
-        with contextlib.suppress(RuntimeError):  # there may be no thread
-            self._begun, self._decoding = sha256, self._beside.submit(decode)
+        with contextlib.suppress(RuntimeError):  # the process may not start a thread
+            self._prefetched_sha256, self._prefetched = sha256, self._executor.submit(decode)
 
     def wait(self) -> None:
-        """Let the second thread come to an end: two pictures may not fit into the memory that one does."""
-        if self._decoding is not None:
-            wait([self._decoding])
+        """Wait for the second thread: memory that is enough for one picture may not be for two."""
+        if self._prefetched is not None:
+            wait([self._prefetched])
 
-    def view(self, sha256: str, decode: Callable[[], Pixels]) -> View:
-        """Return the view of these bytes, with what was found out before. Raises what `decode` raises.
+    def get(self, sha256: str, decode: Callable[[], Pixels]) -> View:
+        """Return the view of these bytes, with what was measured before. Raises what `decode` raises.
 
-        What was begun is for this view or for none: a later one has to see for itself what its file holds then.
+        A prefetched decode is used by the next `get` only. A later call decodes again, as its file may have changed.
         """
-        begun = self._decoding if self._begun == sha256 else None
-        self._begun = ""
-        decode = partial(self._decoded, begun, decode)
-        known = self._views.pop(sha256, None)
-        view = View(decode) if known is None else known
-        view.wake(decode)
+        prefetched = self._prefetched if self._prefetched_sha256 == sha256 else None
+        self._prefetched_sha256 = ""
+        decode = partial(self._decode, prefetched, decode)
+        cached = self._views.pop(sha256, None)
+        view = View(decode) if cached is None else cached
+        view.attach(decode)
         self._views[sha256] = view
-        if len(self._views) > self._most:
+        if len(self._views) > self._max_views:
             self._views.popitem(last=False)
         return view
 
-    def _decoded(self, begun: Future[Pixels] | None, decode: Callable[[], Pixels]) -> Pixels:
+    def _decode(self, prefetched: Future[Pixels] | None, decode: Callable[[], Pixels]) -> Pixels:
         self.wait()
-        self._decoding = None
-        if begun is not None:
+        self._prefetched = None
+        if prefetched is not None:
             with contextlib.suppress(UnreadableError):
-                return begun.result()
+                return prefetched.result()
         return decode()

@@ -19,7 +19,7 @@ from twinwatch.errors import UnreadableError
 from twinwatch.fs import FileIdentity, open_beneath, open_root, read_whole
 
 if TYPE_CHECKING:
-    from twinwatch.evidence import Evidence, Gallery, Pixels, View
+    from twinwatch.evidence import Evidence, Pixels, View, ViewCache
 
 _MAX_AHEAD_MEGAPIXELS = 50.0  # two larger pictures at a time would take too long, and too much memory
 _MAX_OLDER = 3  # compared after a first match: an unknown copy of the oldest picture may be nearer than it
@@ -89,8 +89,7 @@ class InspectTask:
         if sha256 in self.known:
             return Inspection(before, sha256, None, None)
         if decode_ahead:
-            megapixels = min(self.max_megapixels, _MAX_AHEAD_MEGAPIXELS)
-            _view_cache().begin(sha256, partial(_decode_for_evidence, data, megapixels))
+            _view_cache().prefetch(sha256, partial(_for_evidence, data, min(self.max_megapixels, _MOST_BESIDE)))
         try:
             picture = self._decode(data, decode_ahead)
         except UnreadableError as error:
@@ -103,8 +102,7 @@ class InspectTask:
         except UnreadableError:
             if not decode_ahead:
                 raise
-        # The second thread may have held the memory that was missing. Wait for it and try once more.
-        _view_cache().wait()
+        _view_cache().wait()  # what is decoded beside may have had the memory that was wanting
         return decode_exact(data, self.size, self.max_megapixels)
 
 
@@ -156,13 +154,13 @@ class CompareTask:
         FileChanged or UnreadableError for the copy, and RootOffline, OutOfTime or OSError.
         """
         until_s = time.monotonic() + self.budget_s
-        decode = partial(_decode_for_evidence, self._read(self.copy), self.max_megapixels)
-        copy = _view_cache().view(self.copy.sha256, decode)
+        decode = partial(_for_evidence, self._read(self.copy), self.max_megapixels)
+        copy = _view_cache().get(self.copy.sha256, decode)
         missing: set[int] = set()
         try:
             return CompareResult(self._find(copy, until_s, missing, decode_ahead), frozenset(missing))
         finally:
-            copy.rest()
+            copy.release()
 
     def _find(self, copy: View, until_s: float, missing: set[int], decode_ahead: bool) -> CandidateMatch | None:
         found = self._first_match(range(len(self.originals)), copy, until_s, missing, decode_ahead)
@@ -198,17 +196,16 @@ class CompareTask:
         """
         from twinwatch.evidence import compare
 
-        if decode_ahead:
-            megapixels = min(self.max_megapixels, _MAX_AHEAD_MEGAPIXELS)
-            _view_cache().begin(candidate.sha256, partial(self._decode, candidate, megapixels))
-        original = _view_cache().view(candidate.sha256, partial(self._decode, candidate, self.max_megapixels))
+        if beside:
+            megapixels = min(self.max_megapixels, _MOST_BESIDE)
+            _view_cache().prefetch(nominee.sha256, partial(self._decode, nominee, megapixels))
+        original = _view_cache().get(nominee.sha256, partial(self._decode, nominee, self.max_megapixels))
         try:
             evidence = compare(original, copy)
             read = original.decoded
         finally:
             if original is not copy:
-                original.rest()
-        # A match must rest on the bytes that the file has now, not only on what is cached.
+                original.release()
         if evidence.score >= self.level and (not read or original is copy):
             self._read(candidate)
         return evidence
@@ -260,8 +257,8 @@ def _decode_for_evidence(data: bytes, max_megapixels: float) -> Pixels:
 
 
 @cache
-def _view_cache() -> Gallery:
-    """Return this process's cache of views: the pictures compared last, without their pixels."""
-    from twinwatch.evidence import Gallery
+def _view_cache() -> ViewCache:
+    """That of this process."""
+    from twinwatch.evidence import ViewCache
 
-    return Gallery()
+    return ViewCache()
