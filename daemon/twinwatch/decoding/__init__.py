@@ -1,4 +1,4 @@
-"""Bytes to pixels, within limits. It reads no file and compares nothing."""
+"""Decoding: bytes to pixels, within limits. The package reads no file and compares nothing."""
 
 import lazy_loader
 
