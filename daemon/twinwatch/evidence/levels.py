@@ -1,7 +1,8 @@
 """Every number that decides whether two pictures show the same, in frozen dataclasses with their defaults.
 
-Unless a comment says otherwise, a value was measured on the development set: photos of objects, photos of products and
-scanned documents, each with all edits of `twinwatch.calibration`, against their most similar other pictures.
+Values whose comment gives figures for copies or for other pictures were measured on the development set: photos of
+objects, photos of products and scanned documents, with all edits of `twinwatch.calibration`, against the pictures most
+similar to them. The other values are choices. Calibration measures the error rates of all of them together.
 
 Grey and colour levels run from 0 to 255, correlations from -1 to 1, shares from 0 to 1. "Windows" are the overlapping
 blocks in which pictures are correlated. Lengths in `_px` are pixels of the reduced picture that is compared.
@@ -58,8 +59,7 @@ class AlignmentLevels:
     ransac_iterations: int = 2000
     ransac_confidence: float = 0.995
     max_plain_features: int = 60  # a picture with more would have been aligned by those that match
-    # Not measured: 4:3 pressed into 9:16, say.
-    max_whole_aspect_change: float = 2.0
+    max_whole_aspect_change: float = 2.0  # a whole picture pressed into another shape, such as 4:3 into 9:16
     scale_range: tuple[float, float] = (0.3, 3.0)  # edits beyond this keep under a tenth of the picture
     max_stretch: float = 1.5  # ratio of the two singular values: shear and one-sided stretch
     min_overlaps: tuple[float, float] = (0.1, 0.5)  # shares of the two pictures; of the less covered, of the more
@@ -354,7 +354,7 @@ class OverlaidLevels:
 
 @dataclass(frozen=True, slots=True)
 class EditNameLevels:
-    """Which word names an edit. These decide nothing but the word; not measured."""
+    """Which word names an edit. These decide nothing but the word."""
 
     min_angle: float = 1.0  # degrees
     min_whole_share: float = 0.97

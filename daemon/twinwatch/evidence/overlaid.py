@@ -193,10 +193,10 @@ def _is_ink(picture: Floats, other: Floats, changed: Mask, levels: OverlaidLevel
     strength = np.linalg.norm(ink, axis=1)
     colour = ink[strength >= np.quantile(strength, levels.full_ink_quantile)].mean(axis=0)
     colour /= max(float(np.linalg.norm(colour)), 1e-6)
-    astray = np.abs(ink - (ink @ colour)[:, None] * colour).max(axis=1) > levels.max_ink_stray * strength
+    off_colour = np.abs(ink - (ink @ colour)[:, None] * colour).max(axis=1) > levels.max_ink_stray * strength
     half_stroke_px = float(cv2.distanceTransform(changed.astype(np.uint8), cv2.DIST_L2, 3).max())
-    few_astray = astray.mean() <= 1 - levels.min_ink_share
-    return bool(bare.mean() >= levels.min_ink_share and few_astray and half_stroke_px <= levels.max_half_stroke_px)
+    mostly_ink = off_colour.mean() <= 1 - levels.min_ink_share
+    return bool(bare.mean() >= levels.min_ink_share and mostly_ink and half_stroke_px <= levels.max_half_stroke_px)
 
 
 def _touching(whole: Mask, part: Mask) -> Mask:
