@@ -1,6 +1,8 @@
 """Settings: what is refused, and that each refusal names its place."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -338,3 +340,14 @@ def test_a_log_that_is_a_picture_is_refused(tmp_path: Path, share: Path, name: s
     assert "duplicates_log: " in message
     assert "may be a picture" in message
     assert (tmp_path / name).read_bytes() == content
+
+
+def test_reading_a_configuration_loads_no_picture_library() -> None:
+    program = (
+        "import sys, pathlib, twinwatch.config as config\n"
+        "settings = config.load_settings(pathlib.Path(sys.argv[1]))\n"
+        "assert settings.watch and config.SUFFIXES\n"
+        "print(*sorted({'PIL', 'pillow_heif', 'numpy', 'cv2', 'onnxruntime'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(EXAMPLE)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "\n", "")

@@ -4,5 +4,5 @@ import os
 
 __version__ = "0.1.0"
 
-# ONNX Runtime reports its use to its maker unless this is set before it is imported, and leaves files for it.
+# ONNX Runtime sends usage data to Microsoft, and writes files for that, unless this is set before it is imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -1,4 +1,4 @@
-"""The time as the log, the records and the catalogue write it."""
+"""The current time in the format of the log, the quarantine's records and the catalogue."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from datetime import UTC, datetime
 
 
 def utc_now() -> str:
-    """Return the time as RFC 3339 in UTC, to the millisecond."""
+    """Return the current time as RFC 3339 in UTC, to the millisecond."""
     return rfc3339(datetime.now(UTC))
 
 
 def rfc3339(moment: datetime) -> str:
-    """Return a time that knows its zone, as RFC 3339 in UTC, to the millisecond."""
+    """Return a time as RFC 3339 in UTC, to the millisecond; a time without a zone is local.
+
+    Raises ValueError or OverflowError where the time in UTC is before the year 1 or after 9999.
+    """
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

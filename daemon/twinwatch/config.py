@@ -1,6 +1,7 @@
-"""YAML to frozen, validated settings. Unknown keys and bad values are refused, named by their place.
+"""The configuration: a YAML file read into frozen, validated settings.
 
-Whether a watched folder is there just now is not asked here: it may be mounted later.
+Unknown keys and bad values are refused, each named by its place. Whether a watched folder exists is not checked here,
+since it may be mounted later. Reading the configuration loads no image library.
 """
 
 from __future__ import annotations
@@ -56,14 +57,14 @@ class Watch(_Section):
 
 
 class Model(_Section):
-    """The trained bundle, by name or path, and where it runs."""
+    """The trained bundle, by name or path, and the device that runs it."""
 
     bundle: str = "default"
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
 class Limits(_Section):
-    """What one file may cost before it is recorded as unreadable."""
+    """Limits on one file; a file beyond them is recorded as unreadable. Also the number of decoder processes."""
 
     max_file_mb: int = Field(512, gt=0, le=65536)
     max_megapixels: int = Field(300, gt=0, le=10000)
@@ -73,7 +74,7 @@ class Limits(_Section):
 
     @property
     def worker_count(self) -> int:
-        """Decoder processes: as set, or one a core that this process may use."""
+        """The number of decoder processes: as set, or one for each core that this process may use."""
         return self.workers or len(os.sched_getaffinity(0))
 
 
@@ -106,14 +107,14 @@ class Settings(_Section):
 
 
 def _lies_in(path: Path, folder: Path) -> bool:
-    """True if `path` is `folder` or lies in it, under whatever name: a link, or a second mount of it, is the same."""
+    """True if `path` is `folder` or lies in it, also where a link or a second mount leads there under another name."""
     real, above = Path(os.path.realpath(path)), Path(os.path.realpath(folder))
     if path.is_relative_to(folder) or real.is_relative_to(above):
         return True
     try:
         wanted = above.stat()
     except OSError:
-        return False  # not there just now
+        return False  # the folder does not exist now
     return any(_is_same(part, wanted) for part in (real, *real.parents))
 
 
@@ -125,18 +126,18 @@ def _is_same(path: Path, wanted: os.stat_result) -> bool:
 
 
 def _holds_no_text(path: Path) -> bool:
-    """True of a file whose beginning no log has: pictures have a zero byte there, or a name that tells."""
+    """True if a file cannot be a log: it has a zero byte near its beginning, as pictures do, or a picture's suffix."""
     try:
         if not path.is_file():
             return False
         with path.open("rb") as file:
             return b"\0" in file.read(_HEAD_BYTES) or path.suffix.lower().lstrip(".") in SUFFIXES
     except OSError:
-        return False  # whoever opens it to write says why
+        return False  # opening it for writing fails later, with a reason
 
 
 def load_settings(path: Path) -> Settings:
-    """Read and validate the file at `path`. Raises ConfigError that names every wrong place, a line each."""
+    """Read and validate the file at `path`. Raises ConfigError with one line for each wrong place."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -146,20 +147,22 @@ def load_settings(path: Path) -> Settings:
     except UnicodeDecodeError:
         raise ConfigError(f"cannot read {path}: it is no UTF-8 text") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {_where(error)}") from None
+        raise ConfigError(f"{path} is not valid YAML: {_yaml_problem(error)}") from None
     if content is None:
         raise ConfigError(f"{path} is empty: expected keys such as `watch:`; config.example.yaml shows them all")
     if not isinstance(content, dict):
-        raise ConfigError(f"{path}: expected keys such as `watch:`{_found(content)}")
+        raise ConfigError(f"{path}: expected keys such as `watch:`{_found_text(content)}")
     try:
         return Settings.model_validate(content)
     except ValidationError as error:
         details = error.errors()
-        lines = [f"{_place(item['loc'])}{_message(item)}" for item in details if not _follows(item, details)]
+        lines = [
+            f"{_place_text(item['loc'])}{_message(item)}" for item in details if not _is_consequence(item, details)
+        ]
         raise ConfigError(f"{path} is refused:", *lines) from None
 
 
-def _where(error: yaml.YAMLError) -> str:
+def _yaml_problem(error: yaml.YAMLError) -> str:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         problem = (error.problem or error.context or "").replace("'<stream end>'", "the end of the file")
@@ -167,20 +170,20 @@ def _where(error: yaml.YAMLError) -> str:
     return str(error).partition("\n")[0]
 
 
-def _place(location: tuple[int | str, ...]) -> str:
+def _place_text(location: tuple[int | str, ...]) -> str:
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
     return f"{text}: " if text else ""
 
 
-def _follows(detail: Any, details: list[Any]) -> bool:
-    """True where a list is called too short only because its entries are refused, which is said already."""
+def _is_consequence(detail: Any, details: list[Any]) -> bool:
+    """True if a list is too short only because its entries were refused; each of those has an error of its own."""
     location = detail["loc"]
     return detail["type"] == "too_short" and any(
         len(other["loc"]) > len(location) and other["loc"][: len(location)] == location for other in details
     )
 
 
-# Pydantic speaks to programmers; {} are the fields of its `ctx`.
+# Replaces Pydantic's messages, which are for programmers. The names in braces are keys of its `ctx`.
 _WORDS = {
     "missing": "is missing",
     "literal_error": "must be {expected}",
@@ -208,21 +211,21 @@ _WORDS = {
 def _message(detail: Any) -> str:
     kind = detail["type"]
     if kind == "extra_forbidden":
-        return f"unknown key{_meant(detail['loc'])}"
+        return f"unknown key{_suggestion(detail['loc'])}"
     words = _WORDS.get(kind)
     text = str(detail["msg"]) if words is None else words.format(**detail.get("ctx", {}))
-    return text if kind in ("missing", "too_short", "value_error") else text + _found(detail["input"])
+    return text if kind in ("missing", "too_short", "value_error") else text + _found_text(detail["input"])
 
 
-def _meant(location: tuple[int | str, ...]) -> str:
-    """Return the end of the message about an unknown key: the known one that is spelled most like it, if any is."""
+def _suggestion(location: tuple[int | str, ...]) -> str:
+    """Return the end of the message about an unknown key: the known key with the most similar spelling, if any."""
     sections: dict[int | str, type[_Section]] = {"watch": Watch, "model": Model, "limits": Limits}
     section = sections.get(location[0], Settings) if len(location) > 1 else Settings
     close = difflib.get_close_matches(str(location[-1]), section.model_fields, n=1)
     return f", did you mean {close[0]}?" if close else "; see config.example.yaml for the known ones"
 
 
-def _found(value: Any) -> str:
+def _found_text(value: Any) -> str:
     if isinstance(value, bool):
         return f" (found {str(value).lower()})"
     if isinstance(value, str | int | float):

@@ -1,10 +1,10 @@
-"""The errors a user can meet. Each message says what is wrong and what to do; each class knows its exit code."""
+"""The errors that a user can see. Each message says what is wrong and what to do; each class has an exit code."""
 
 from twinwatch.wording import escape_controls
 
 
 class TwinwatchError(Exception):
-    """Something failed in a way that a person can act on. Each argument is a line; names in it can forge none."""
+    """The base of all errors here. Each argument is one line of the message; control characters in it are escaped."""
 
     exit_code = 1
 
@@ -13,7 +13,7 @@ class TwinwatchError(Exception):
 
 
 class ConfigError(TwinwatchError):
-    """The command line, the configuration or something it names is wrong."""
+    """The command line or the configuration is wrong, or a file or folder that it names."""
 
     exit_code = 2
 
@@ -23,7 +23,7 @@ class BundleError(ConfigError):
 
 
 class StateLockedError(TwinwatchError):
-    """Another daemon holds the state folder."""
+    """Another process holds the lock of the state folder."""
 
     exit_code = 3
 
@@ -33,7 +33,7 @@ class CatalogError(TwinwatchError):
 
 
 class StorageError(TwinwatchError):
-    """The state folder's disk is full, failing or locked by another program: what was tried may be tried again."""
+    """The catalogue's disk is full or fails, or another program has locked it. The same step may succeed later."""
 
 
 class WorkersError(TwinwatchError):
@@ -41,11 +41,11 @@ class WorkersError(TwinwatchError):
 
 
 class ThreadDiedError(TwinwatchError):
-    """A thread ended of a mistake of ours."""
+    """A bug ended a thread of the daemon."""
 
 
 class UnreadableError(TwinwatchError):
-    """One file cannot be read as a picture; the message is the recorded reason."""
+    """One file cannot be read as a picture; the message is the reason that is recorded for it."""
 
 
 class QuarantineError(TwinwatchError):

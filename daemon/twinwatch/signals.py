@@ -1,4 +1,4 @@
-"""What Ctrl-C does for a while."""
+"""SIGINT, which Ctrl-C sends, ignored or deferred for the length of a block."""
 
 import signal
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def sigint_ignored() -> Iterator[None]:
-    """Let whoever presses Ctrl-C twice wait for what the first one is about to end."""
+    """Ignore SIGINT inside the block, so that a second Ctrl-C does not interrupt the clean-up after the first."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
@@ -17,19 +17,20 @@ def sigint_ignored() -> Iterator[None]:
 
 @contextmanager
 def sigint_deferred() -> Iterator[None]:
-    """Raise KeyboardInterrupt after the block: amid an import it may pass for a broken module, or leave a lock held.
+    """Raise KeyboardInterrupt only after the block, if SIGINT came inside it.
 
-    Where Ctrl-C is ignored, as in what a shell starts in the background, it stays so.
+    For imports: KeyboardInterrupt during an import can look like a broken module, or leave an import lock held.
+    Where SIGINT is ignored, as in a job that a shell starts in the background, it stays ignored.
     """
     before = signal.getsignal(signal.SIGINT)
     if before is signal.SIG_IGN:
         yield
         return
-    pressed: list[int] = []
-    signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    received: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: received.append(number))
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-    if pressed:
+    if received:
         raise KeyboardInterrupt

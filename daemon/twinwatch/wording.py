@@ -1,4 +1,4 @@
-"""How messages say numbers, users and paths. It decides nothing and looks up nothing but names of accounts."""
+"""Numbers, users, errors and paths as text for messages."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from datetime import timedelta
 
 
 def pluralize(number: int, noun: str, plural: str = "") -> str:
-    """Return `1 folder`, `2 folders`; `plural` is for nouns that take more than an s."""
+    """Return `1 folder` or `2 folders`; `plural` is needed where the noun takes more than an s."""
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
 def backlog_text(waiting: int, files_per_s: float) -> str:
-    """Return `20 waiting`, with `2.5 files/s, 0:00:08 left` where there is both a pace and something to do."""
+    """Return `20 waiting`, or `20 waiting, 2.5 files/s, 0:00:08 left` where files wait and the speed is known."""
     if not waiting or not files_per_s:
         return f"{waiting} waiting"
     return f"{waiting} waiting, {files_per_s:.1f} files/s, {timedelta(seconds=round(waiting / files_per_s))} left"
 
 
 def user_name(uid: int | None = None) -> str:
-    """Return the name of a user, of the one who runs this if none is given; `uid 995` where the number has no name."""
+    """Return the name of a user, by default the one this process acts as; `uid 995` if the number has no account."""
     number = os.geteuid() if uid is None else uid
     try:
         return pwd.getpwuid(number).pw_name
@@ -29,15 +29,18 @@ def user_name(uid: int | None = None) -> str:
 
 
 def error_text(error: Exception) -> str:
-    """Return the system's words for an error where it has some, without its number and path, else the error's own."""
+    """Return an OSError's text without its number and path; for other errors, the whole message."""
     return getattr(error, "strerror", None) or str(error)
 
 
 def show_path(path: bytes) -> str:
-    """A path as text that cannot forge a line or a terminal: undecodable and control characters are escaped."""
+    """Return a path as one line of text; bytes that are not UTF-8 and control characters are escaped."""
     return escape_controls(path.decode("utf-8", "backslashreplace"))
 
 
 def escape_controls(text: str) -> str:
-    """Text of others, on one line, that cannot forge a line or a terminal; what is escaped already stays as it is."""
+    """Return the text with control characters escaped, so that it can forge neither a line nor terminal codes.
+
+    Backslashes stay as they are: a text that is escaped already does not change.
+    """
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
