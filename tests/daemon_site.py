@@ -27,7 +27,7 @@ SETTLE_S = 0.3
 PATIENCE_S = 60.0
 NO_BREAKER = {"max_moves_per_minute": 1_000_000, "max_moved_percent": 100}
 """The tests move more at once than an admin would bear."""
-COMMAND = (sys.executable, "-c", "from twinwatch.cli.app import main; main()")
+COMMAND = (sys.executable, "-c", "from twinwatch.cli import main; main()")
 
 
 def wait_for(what: Callable[[], Any], patience_s: float = PATIENCE_S, pause_s: float = 0.05) -> Any:

@@ -1,6 +1,6 @@
-"""The daemon's threads. None of them ends unseen: what ended it is kept for the main loop, which then ends the daemon.
+"""The daemon's threads. An exception that ends one is stored, and the main loop raises it and so ends the daemon.
 
-A daemon that lives on without one of its threads looks well and does nothing; one that ends is started anew.
+A daemon that lost a thread would look alive and do nothing. A daemon that ends is restarted by systemd.
 """
 
 from __future__ import annotations
@@ -16,25 +16,28 @@ _log = structlog.get_logger("twinwatch")
 
 
 class MonitoredThread(threading.Thread):
-    """A thread that keeps what ended it, if that was not its own decision; a program that ends does not wait for it."""
+    """A daemon thread that stores in `error` the exception that ended it. The process does not wait for it at exit."""
 
     def __init__(self, name: str, work: Callable[[], object]) -> None:
         super().__init__(target=work, name=name, daemon=True)
-        self.fault: BaseException | None = None
+        self.error: BaseException | None = None
 
     def run(self) -> None:
         try:
             super().run()
-        except BaseException as error:  # noqa: BLE001  kept, for `raise_if_unhealthy` to raise
-            self.fault = error
+        except BaseException as error:  # noqa: BLE001  stored for `raise_if_dead`
+            self.error = error
 
 
-def raise_if_unhealthy(hands: Iterable[MonitoredThread]) -> None:
-    """Raises what ended a thread: an error for people as it is, ThreadDiedError for any other, which is logged."""
-    for hand in hands:
-        if isinstance(hand.fault, TwinwatchError):
-            raise hand.fault
-        if hand.fault is not None:
-            _log.error("internal error", thread=hand.name, exc_info=hand.fault)
-            what = f"{type(hand.fault).__name__}: {hand.fault}"
-            raise ThreadDiedError(f"the {hand.name} thread has ended, so the whole daemon ends: {what}")
+def raise_if_dead(threads: Iterable[MonitoredThread]) -> None:
+    """Raise the error of the first thread that an exception has ended.
+
+    A TwinwatchError is raised as it is. Any other exception is a bug: it is logged, and ThreadDiedError is raised.
+    """
+    for thread in threads:
+        if isinstance(thread.error, TwinwatchError):
+            raise thread.error
+        if thread.error is not None:
+            _log.error("internal error", thread=thread.name, exc_info=thread.error)
+            what = f"{type(thread.error).__name__}: {thread.error}"
+            raise ThreadDiedError(f"the {thread.name} thread has ended, so the whole daemon ends: {what}")

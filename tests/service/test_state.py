@@ -1,4 +1,4 @@
-"""The state folder: held by one process at a time, and never on a network file system."""
+"""The state folder: locked by one process at a time, and never on a network file system."""
 
 import os
 import pwd
@@ -17,7 +17,7 @@ HOLDER = """
 import sys
 from pathlib import Path
 from twinwatch.service import StateFolder
-with StateFolder(Path(sys.argv[1])).held():
+with StateFolder(Path(sys.argv[1])).lock():
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -43,35 +43,35 @@ def test_it_is_made_where_missing(tmp_path: Path) -> None:
 
 def test_another_process_is_refused_and_named(tmp_path: Path, holder: "subprocess.Popen[str]") -> None:
     folder = StateFolder(tmp_path / "state")
-    with pytest.raises(StateLockedError, match=rf"process {holder.pid}\) holds") as caught, folder.held():
+    with pytest.raises(StateLockedError, match=rf"process {holder.pid}\) holds") as caught, folder.lock():
         pass
     assert caught.value.exit_code == 3
-    assert folder.holder() == holder.pid
+    assert folder.lock_owner() == holder.pid
 
 
 def test_the_kernel_frees_it_when_the_holder_is_killed(tmp_path: Path, holder: "subprocess.Popen[str]") -> None:
     holder.kill()
     holder.wait()
     folder = StateFolder(tmp_path / "state")
-    assert folder.holder() is None
-    with folder.held():
-        assert folder.holder() == os.getpid()
-    assert folder.holder() is None
+    assert folder.lock_owner() is None
+    with folder.lock():
+        assert folder.lock_owner() == os.getpid()
+    assert folder.lock_owner() is None
 
 
 def test_an_exception_while_it_is_held_frees_it(tmp_path: Path) -> None:
     folder = StateFolder(tmp_path)
-    with pytest.raises(KeyError), folder.held():
+    with pytest.raises(KeyError), folder.lock():
         raise KeyError
-    with folder.held():
+    with folder.lock():
         pass
 
 
 def test_a_longer_process_id_leaves_no_digits_behind(tmp_path: Path) -> None:
     (tmp_path / "lock").write_text("123456789012\n")
     folder = StateFolder(tmp_path)
-    with folder.held():
-        assert folder.holder() == os.getpid()
+    with folder.lock():
+        assert folder.lock_owner() == os.getpid()
 
 
 def test_a_network_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,45 +95,12 @@ def test_a_place_that_is_not_writable_is_refused(tmp_path: Path, monkeypatch: py
         StateFolder(tmp_path)
 
 
-def test_status_is_read_as_it_was_written(tmp_path: Path) -> None:
-    folder = StateFolder(tmp_path)
-    assert folder.read_status() == {}
-    folder.write_status({"waiting": 3, "roots": ["/srv/é"]}, {"files_waiting": 3.0, "lost": 1})
-    assert folder.read_status() == {"waiting": 3, "roots": ["/srv/é"]}
-    metrics = (tmp_path / "metrics.prom").read_text()
-    assert "\ntwinwatch_files_waiting 3.0\n" in metrics
-    assert "\ntwinwatch_lost 1.0\n" in metrics
-    folder.write_status({"waiting": 2}, {})
-    assert folder.read_status() == {"waiting": 2}
-    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
-    assert modes == {"metrics.prom": 0o640, "status.json": 0o640}
-
-
-def test_a_damaged_status_is_none(tmp_path: Path) -> None:
-    (tmp_path / "status.json").write_text('{"waiting"')
-    assert StateFolder(tmp_path).read_status() == {}
-
-
-@pytest.mark.parametrize("name", ["status.json.tmp", "metrics.prom.tmp"])
-@pytest.mark.parametrize("link", [os.link, os.symlink])
-def test_a_link_in_the_place_of_a_status_leads_nowhere(
-    tmp_path: Path, name: str, link: Callable[[Path, Path], None]
-) -> None:
-    precious = tmp_path / "precious.jpg"
-    precious.write_bytes(b"precious")
-    folder = StateFolder(tmp_path / "state")
-    link(precious, folder.path / name)
-    folder.write_status({"waiting": 3}, {})
-    assert precious.read_bytes() == b"precious"
-    assert folder.read_status() == {"waiting": 3}
-
-
 @pytest.mark.parametrize("link", [os.link, os.symlink])
 def test_a_link_in_the_place_of_the_lock_is_refused(tmp_path: Path, link: Callable[[Path, Path], None]) -> None:
     precious = tmp_path / "precious.jpg"
     precious.write_bytes(b"precious")
     folder = StateFolder(tmp_path / "state")
     link(precious, folder.path / "lock")
-    with pytest.raises((ConfigError, OSError)), folder.held():
+    with pytest.raises((ConfigError, OSError)), folder.lock():
         pass
     assert precious.read_bytes() == b"precious"

@@ -1,7 +1,8 @@
-"""The `twinwatch` command: one module a command, and how output looks.
+"""The `twinwatch` command line: one module for each command, and the code that prints.
 
-It is the only package that prints or exits. It decides nothing: it reads arguments, calls one function of another
-package and shows what that returned.
+Only this package prints or exits. A command reads its arguments, calls other packages and shows what they return; it
+makes no decision about a file. A command function imports inside its body whatever takes long to load, so that
+`twinwatch list` loads neither ONNX Runtime nor OpenCV.
 """
 
 import lazy_loader

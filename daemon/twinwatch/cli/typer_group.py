@@ -1,4 +1,4 @@
-"""How a command line that is used wrongly says so: what was typed is shown, and can forge nothing."""
+"""A Typer group whose usage errors cannot forge terminal output: control characters typed by the user are escaped."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from twinwatch.wording import escape_controls
 
 
 class SafeGroup(TyperGroup):
-    """The group that both command lines are; Typer itself escapes some control characters only."""
+    """The group class of `twinwatch` and `twinwatch-train`. Typer itself escapes only some control characters."""
 
     def make_context(self, *args: Any, **extra: Any) -> Any:
-        with _harmless():
+        with _escaped_errors():
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: Any) -> Any:
-        with _harmless():
+        with _escaped_errors():
             return super().invoke(ctx)
 
 
 @contextmanager
-def _harmless() -> Iterator[None]:
+def _escaped_errors() -> Iterator[None]:
     try:
         yield
     except TyperException as error:

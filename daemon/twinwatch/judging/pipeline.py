@@ -24,7 +24,7 @@ from twinwatch.judging.watched_root import WatchedRoot
 from twinwatch.reporting import DuplicatesLog, flush_outbox
 from twinwatch.search import Bundle, Encoder, ExactIndex, recluster
 from twinwatch.store import Catalog, File
-from twinwatch.threads import MonitoredThread, raise_if_unhealthy
+from twinwatch.threads import MonitoredThread, raise_if_dead
 from twinwatch.wording import show_path
 from twinwatch.workers import Inspection, InspectTask, RootOffline, WorkerKilled, WorkerPool, malloc
 
@@ -106,7 +106,7 @@ class Pipeline:
 
     def raise_if_unhealthy(self) -> None:
         """Raises TwinwatchError where a thread has ended, or no decoder can be started."""
-        raise_if_unhealthy(self._threads)
+        raise_if_dead(self._threads)
         self._workers.require_startable()
 
     def in_flight(self) -> int:

@@ -1,12 +1,12 @@
-"""What `twinwatch check` looks at: folders, mounts, watch limits, quarantine, state, log, bundle and device."""
+"""What `twinwatch check` checks: folders, mounts, watch limits, quarantine, state, log, bundle and device."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Literal
 
 from twinwatch.config import Settings, Watch
 from twinwatch.errors import CatalogError, ConfigError, QuarantineError, StorageError
@@ -14,146 +14,159 @@ from twinwatch.fs import PRIVATE_FOLDER, mount_of, why_unusable
 from twinwatch.quarantine import Quarantine
 from twinwatch.search import Encoder, bundle_path, load_bundle
 from twinwatch.service.state import StateFolder
+from twinwatch.service.status import read_status
 from twinwatch.store import Catalog
 from twinwatch.watching import uses_events, watch_limit
 from twinwatch.wording import pluralize, user_name
 
 
+class CheckOutcome(StrEnum):
+    """How a check ended. After a warning the daemon works, but not as well as it could."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at; `warning` still works, `failed` does not."""
+    """The result of one check: what was checked, how it ended, and details for a person."""
 
     what: str
-    outcome: Literal["ok", "warning", "failed"]
+    outcome: CheckOutcome
     detail: str
 
 
 def run_checks(settings: Settings) -> Iterator[Check]:
-    """Yield every check of a configuration that is valid in itself. Moves nothing and changes no file of a user."""
+    """Yield the result of every check of a valid configuration. Users' files are neither moved nor changed."""
     state = None
     if os.access(settings.state_dir, os.F_OK):
         try:
             state = StateFolder(settings.state_dir)
         except ConfigError as error:
-            yield Check("state_dir", "failed", str(error))
-            return  # Another user's rights say nothing about the daemon's, and a quarantine they make is refused to it.
+            yield Check("state_dir", CheckOutcome.FAILED, str(error))
+            # This user is not the daemon's. The other checks would show this user's rights, and the one of a
+            # quarantine would make folders that the daemon could not use.
+            return
     else:
-        yield _place("state_dir", settings.state_dir, "none yet, the daemon makes it")
-    latched, catalogue = _catalogue(state)
-    watched = 0
+        yield _check_writable("state_dir", settings.state_dir, "none yet, the daemon makes it")
+    switched_off, catalogue = _check_catalogue(state)
+    watched_folders = 0
     for watch in settings.watch:
-        missing = why_unusable(watch.path)
-        if missing:
-            yield Check(f"{watch.path}", "failed", missing)
+        unusable = why_unusable(watch.path)
+        if unusable:
+            yield Check(f"{watch.path}", CheckOutcome.FAILED, unusable)
             continue
-        folders, private = _folders(watch)
-        watched += folders + private if uses_events(watch) else 0
-        yield _watching(watch, folders)
-        yield _quarantine(watch, latched.get(watch.path, ""))
-    yield _limit(watched)
+        user_folders, private_folders = _count_folders(watch)
+        watched_folders += user_folders + private_folders if uses_events(watch) else 0
+        yield _check_mount(watch, user_folders)
+        yield _check_quarantine(watch, switched_off.get(watch.path, ""))
+    yield _check_watch_limit(watched_folders)
     if state is not None:
-        yield from _state(state)
+        yield from _check_daemon(state)
     yield catalogue
-    yield _place("duplicates_log", settings.duplicates_log, str(settings.duplicates_log))
-    yield from _model(settings)
+    yield _check_writable("duplicates_log", settings.duplicates_log, str(settings.duplicates_log))
+    yield from _check_model(settings)
 
 
-def _folders(watch: Watch) -> tuple[int, int]:
-    """Return how many folders of the user's there are, and how many of our own, which events come from too."""
+def _count_folders(watch: Watch) -> tuple[int, int]:
+    """Return the number of the users' folders, and of our own ones: the kernel counts both as watched."""
     if not watch.recursive:
         return 1, 0
-    parts = [os.fsencode(place).split(b"/") for place, _, _ in os.walk(watch.path)]
-    private = sum(PRIVATE_FOLDER in names for names in parts)
-    return len(parts) - private, private
+    folders = [os.fsencode(folder).split(b"/") for folder, _, _ in os.walk(watch.path)]
+    private = sum(PRIVATE_FOLDER in names for names in folders)
+    return len(folders) - private, private
 
 
-def _watching(watch: Watch, folders: int) -> Check:
+def _check_mount(watch: Watch, folders: int) -> Check:
+    """Whether the file system reports all events that the mode relies on."""
     mount = mount_of(watch.path)
     how = "events and scans" if uses_events(watch) else "scans only"
     detail = f"{pluralize(folders, 'folder')} on {mount.kind}, found by {how}"
     if watch.mode == "events" and mount.network:
-        return Check(f"{watch.path}", "warning", f"{detail}; {mount.kind} does not report what other hosts write")
-    return Check(f"{watch.path}", "ok", detail)
+        detail += f"; {mount.kind} does not report what other hosts write"
+        return Check(f"{watch.path}", CheckOutcome.WARNING, detail)
+    return Check(f"{watch.path}", CheckOutcome.OK, detail)
 
 
-def _quarantine(watch: Watch, latched: str) -> Check:
+def _check_quarantine(watch: Watch, off_reason: str) -> Check:
+    """Whether copies in a watched folder can be moved. `off_reason`: why quarantine is switched off there, if it is."""
     what = f"{watch.path}: quarantine"
     if watch.protect:
-        return Check(what, "ok", "protected: files here are never moved")
+        return Check(what, CheckOutcome.OK, "protected: files here are never moved")
     if watch.action == "flag":
-        return Check(what, "ok", "copies are flagged only")
+        return Check(what, CheckOutcome.OK, "copies are flagged only")
     try:
         Quarantine(watch.path).prepare()
     except QuarantineError as error:
-        return Check(what, "failed", f"{error}; copies are flagged only")
-    if latched:
-        return Check(what, "warning", f"quarantine is off: {latched}; look into it, then `twinwatch resume`")
-    return Check(what, "ok", "copies are moved to .twinwatch/quarantine")
+        return Check(what, CheckOutcome.FAILED, f"{error}; copies are flagged only")
+    if off_reason:
+        detail = f"quarantine is off: {off_reason}; look into it, then `twinwatch resume`"
+        return Check(what, CheckOutcome.WARNING, detail)
+    return Check(what, CheckOutcome.OK, "copies are moved to .twinwatch/quarantine")
 
 
-def _limit(folders: int) -> Check:
+def _check_watch_limit(folders: int) -> Check:
+    """Whether the kernel allows enough inotify watches: one is needed for each folder."""
     limit = watch_limit()
     detail = f"{pluralize(folders, 'folder')} to watch, the kernel allows {limit}"
     if folders < limit:
-        return Check("inotify watches", "ok", detail)
-    return Check(
-        "inotify watches",
-        "warning",
-        f"{detail}; raise it with sysctl -w fs.inotify.max_user_watches={max(524288, 2 * folders)}",
-    )
+        return Check("inotify watches", CheckOutcome.OK, detail)
+    advice = f"raise it with sysctl -w fs.inotify.max_user_watches={max(524288, 2 * folders)}"
+    return Check("inotify watches", CheckOutcome.WARNING, f"{detail}; {advice}")
 
 
-def _state(state: StateFolder) -> Iterator[Check]:
-    holder = state.holder()
-    running = f", held by process {holder}" if holder else ", no daemon runs"
-    yield Check("state_dir", "ok", f"{state.path} on {mount_of(state.path).kind}{running}")
-    if holder:
-        # The daemon may live in a sandbox that this command does not share.
-        for root in state.read_status().get("roots", []):
+def _check_daemon(state: StateFolder) -> Iterator[Check]:
+    """Whether a daemon runs, and the troubles that it reports itself."""
+    pid = state.lock_owner()
+    running = f", held by process {pid}" if pid else ", no daemon runs"
+    yield Check("state_dir", CheckOutcome.OK, f"{state.path} on {mount_of(state.path).kind}{running}")
+    if pid:
+        # The daemon may run in a sandbox where it sees less than this command does.
+        for root in read_status(state.path).get("roots", []):
             for trouble in filter(None, (root["away"], *root["notes"])):
-                yield Check(root["path"], "warning", f"the daemon says: {trouble}")
+                yield Check(root["path"], CheckOutcome.WARNING, f"the daemon says: {trouble}")
 
 
-def _catalogue(state: StateFolder | None) -> tuple[dict[Path, str], Check]:
-    """Return also why quarantine is off, by folder."""
+def _check_catalogue(state: StateFolder | None) -> tuple[dict[Path, str], Check]:
+    """Return the reasons why quarantine is switched off, by watched folder, and whether the catalogue is sound."""
     if state is None or not state.catalog_path.exists():
-        return {}, Check("catalogue", "ok", "none yet, the daemon makes it")
+        return {}, Check("catalogue", CheckOutcome.OK, "none yet, the daemon makes it")
     try:
         catalog = Catalog(state.catalog_path)
     except (CatalogError, StorageError) as error:
-        return {}, Check("catalogue", "failed", str(error))
+        return {}, Check("catalogue", CheckOutcome.FAILED, str(error))
     found = catalog.check()
     if found != "ok":
         catalog.close()
-        return {}, Check("catalogue", "failed", f"{found}; run `twinwatch rebuild`")
-    latched = {Path(os.fsdecode(root.path)): root.latched for root in catalog.roots() if root.latched}
+        return {}, Check("catalogue", CheckOutcome.FAILED, f"{found}; run `twinwatch rebuild`")
+    switched_off = {Path(os.fsdecode(root.path)): root.latched for root in catalog.roots() if root.latched}
     catalog.close()
-    return latched, Check("catalogue", "ok", "sound")
+    return switched_off, Check("catalogue", CheckOutcome.OK, "sound")
 
 
-def _place(what: str, path: Path, good: str) -> Check:
-    """Whether something can be written at a path, which may be missing, as its folders may be."""
-    # `exists` would raise where a folder above is closed to this user.
+def _check_writable(what: str, path: Path, detail_if_ok: str) -> Check:
+    """Whether a file or folder can be written at a path. The path and the folders above it may be missing yet."""
+    # Path.exists would raise where this user may not enter a folder above.
     folder = next(parent for parent in (path, *path.parents) if os.access(parent, os.F_OK))
     if folder != path and not folder.is_dir():
-        return Check(what, "failed", f"{folder} is not a folder, so nothing can be made in it; choose another place")
+        detail = f"{folder} is not a folder, so nothing can be made in it; choose another place"
+        return Check(what, CheckOutcome.FAILED, detail)
     if os.access(folder, os.W_OK, effective_ids=True):
-        return Check(what, "ok", good)
-    return Check(what, "failed", f"{path} is not writable for the user {user_name()}")
+        return Check(what, CheckOutcome.OK, detail_if_ok)
+    return Check(what, CheckOutcome.FAILED, f"{path} is not writable for the user {user_name()}")
 
 
-def _model(settings: Settings) -> Iterator[Check]:
+def _check_model(settings: Settings) -> Iterator[Check]:
+    """Whether the bundle can be loaded, and on which device the encoder runs."""
     try:
         bundle = load_bundle(bundle_path(settings.model.bundle))
         encoder = Encoder(bundle, settings.model.device)
     except ConfigError as error:
-        yield Check("bundle", "failed", str(error))
+        yield Check("bundle", CheckOutcome.FAILED, str(error))
         return
     manifest = bundle.manifest
-    yield Check(
-        "bundle",
-        "ok",
-        f"{settings.model.bundle} ({manifest.preset}, id {bundle.id}), radius {manifest.nomination_radius:.3f}",
-    )
+    radius = f"radius {manifest.nomination_radius:.3f}"
+    yield Check("bundle", CheckOutcome.OK, f"{settings.model.bundle} ({manifest.preset}, id {bundle.id}), {radius}")
     fallback = f" ({encoder.fallback})" if encoder.fallback else ""
-    yield Check("device", "ok", f"{encoder.device}{fallback}")
+    yield Check("device", CheckOutcome.OK, f"{encoder.device}{fallback}")

@@ -21,9 +21,10 @@ from twinwatch.reporting import DuplicatesLog, flush_outbox
 from twinwatch.search import Bundle, Encoder, bundle_path, load_bundle
 from twinwatch.service.startup import require_known_roots
 from twinwatch.service.state import StateFolder
+from twinwatch.service.status import write_status
 from twinwatch.service.systemd import notify
 from twinwatch.store import Catalog
-from twinwatch.threads import MonitoredThread, raise_if_unhealthy
+from twinwatch.threads import MonitoredThread, raise_if_dead
 from twinwatch.watching import ChangeQueue, EventWatcher, Ingest, PathFilter, RootMonitor, RootPath, Settler
 from twinwatch.wording import backlog_text, error_text, pluralize
 from twinwatch.workers import WorkerPool
@@ -62,7 +63,7 @@ def run(config_path: Path, signals: Signals) -> None:
     """Run the daemon until it is told to stop. Raises TwinwatchError where it cannot start."""
     settings = load_settings(config_path)
     state = StateFolder(settings.state_dir)
-    with state.held():
+    with state.lock():
         require_known_roots(settings, config_path, state.catalog_path)
         _refuse_damaged(state.catalog_path)
         gear: Resources | None = _equip(settings, state)
@@ -163,7 +164,7 @@ class Daemon:
 
     def raise_if_unhealthy(self) -> None:
         """Raises TwinwatchError where a thread has ended, or no decoder can be started."""
-        raise_if_unhealthy(self._threads)
+        raise_if_dead(self._threads)
         self.pipeline.raise_if_unhealthy()
         if not self.watcher.alive():
             raise ThreadDiedError("the thread that takes in events has ended, so the whole daemon ends")
@@ -202,7 +203,8 @@ class Daemon:
             self._counts, self._counted = self.catalog.counts(), version
         counts = self._counts
         self._take_pace(counts["waiting"])
-        self.state.write_status(
+        write_status(
+            self.state.path,
             {
                 "time": utc_now(),
                 "started": self.started,

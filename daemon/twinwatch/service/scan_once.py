@@ -64,7 +64,7 @@ def catalogue_for(places: list[Path], state: Path | None) -> Iterator[Path]:
     if any(place.is_relative_to(folder) for folder in places):
         raise ConfigError(f"--state {state} lies inside a folder to scan; choose another place")
     kept = StateFolder(place)
-    with kept.held():
+    with kept.lock():
         yield kept.catalog_path
 
 

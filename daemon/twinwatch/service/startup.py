@@ -1,4 +1,4 @@
-"""What must hold before the daemon starts, beyond a configuration that is valid in itself."""
+"""What must hold before the daemon starts, besides a valid configuration."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from twinwatch.store import Catalog
 
 
 def require_known_roots(settings: Settings, source: Path, catalog_path: Path) -> None:
-    """Raises ConfigError that names each folder that cannot be had and never was watched: a mistake in `source`.
+    """Refuse watched folders that are unusable now and that the catalogue does not know, as mistakes in `source`.
 
-    One that was watched before is away, and taken up when it is back.
+    A folder that the catalogue knows was usable before: it is offline, and the daemon waits for it to come back.
+    Raises ConfigError that names each refused folder, one a line.
     """
-    missing = {number: why for number, watch in enumerate(settings.watch) if (why := why_unusable(watch.path))}
-    if not missing:
+    unusable = {number: why for number, watch in enumerate(settings.watch) if (why := why_unusable(watch.path))}
+    if not unusable:
         return
     known: set[bytes] = set()
     if catalog_path.exists():
@@ -26,7 +27,7 @@ def require_known_roots(settings: Settings, source: Path, catalog_path: Path) ->
         catalog.close()
     lines = [
         f"watch[{number}].path: {why}"
-        for number, why in missing.items()
+        for number, why in unusable.items()
         if os.fsencode(settings.watch[number].path) not in known
     ]
     if lines:

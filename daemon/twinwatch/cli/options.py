@@ -1,0 +1,14 @@
+"""Command-line options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+ConfigOption = Annotated[
+    Path, typer.Option("--config", "-c", envvar="TWINWATCH_CONFIG", help="Configuration file.", show_default=True)
+]
+BundleOption = Annotated[str, typer.Option(help="Trained bundle, by name or path.")]
+ReportFormat = Literal["table", "jsonl", "csv"]

@@ -1,0 +1,22 @@
+"""`twinwatch status`: whether the daemon runs, and what the catalogue holds."""
+
+from __future__ import annotations
+
+import os
+
+from twinwatch.cli import terminal
+from twinwatch.cli.options import ConfigOption
+from twinwatch.cli.settings import load_as_owner, open_state
+from twinwatch.config import DEFAULT_PATH
+
+
+def status(config: ConfigOption = DEFAULT_PATH) -> None:
+    """Show what the daemon does and knows."""
+    from twinwatch.cli.tables import status_table
+    from twinwatch.service import read_status
+    from twinwatch.store import Catalog
+
+    state = open_state(load_as_owner(config))
+    catalog = Catalog(state.catalog_path)
+    switched_off = {os.fsdecode(root.path): root.latched for root in catalog.roots() if root.latched}
+    terminal.print_report(status_table(read_status(state.path), catalog.counts(), state.lock_owner(), switched_off))
