@@ -1,4 +1,4 @@
-"""Command-line options that several commands share."""
+"""Command-line options that several commands share, and the values that options take."""
 
 from __future__ import annotations
 
@@ -11,4 +11,5 @@ ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", envvar="TWINWATCH_CONFIG", help="Configuration file.", show_default=True)
 ]
 BundleOption = Annotated[str, typer.Option(help="Trained bundle, by name or path.")]
+Device = Literal["auto", "cpu", "cuda"]
 ReportFormat = Literal["table", "jsonl", "csv"]

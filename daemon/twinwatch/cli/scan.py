@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from twinwatch.cli import terminal
-from twinwatch.cli.options import BundleOption, ReportFormat
+from twinwatch.cli.options import BundleOption, Device, ReportFormat
 from twinwatch.config import Limits
 from twinwatch.errors import ConfigError
 from twinwatch.signals import sigint_deferred
@@ -26,7 +26,7 @@ def scan(
     out: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
     state: Annotated[Path | None, typer.Option(help="Keep what was learned here, for the next scan.")] = None,
     bundle: BundleOption = "default",
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the encoder runs.")] = "auto",
+    device: Annotated[Device, typer.Option(help="Where the encoder runs.")] = "auto",
 ) -> None:
     """Look through folders once and list the copies in them. Nothing is moved."""
     from twinwatch.service import logs
@@ -47,7 +47,7 @@ def scan(
     _print_summary(result)
 
 
-def _scan(folders: list[Path], state: Path | None, bundle: str, device: str, workers: WorkerPool) -> ScanReport:
+def _scan(folders: list[Path], state: Path | None, bundle: str, device: Device, workers: WorkerPool) -> ScanReport:
     with sigint_deferred():
         from twinwatch.search import Encoder, bundle_path, load_bundle
         from twinwatch.service import catalogue_for, distinct, scan_folders
