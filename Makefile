@@ -20,7 +20,7 @@ run: $(VENV)/.run
 	@examples/start.sh $(BIN) $(CURDIR)/example
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 prove: $(VENV)/.test
 	TWINWATCH_PROVE=1 $(BIN)/python -m pytest tests/faults --proofs proofs.md
