@@ -1,16 +1,17 @@
-"""What the proofs with a real daemon share: pictures that only equal bytes make copies, what became of them."""
+"""What the fault tests with a real daemon share: tiny pictures, where files are by now, and a reload."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image
 
-from daemon_site import Site
+from daemon_site import Site, wait_for
 from twinwatch.quarantine import Quarantine, Record
 
 
@@ -65,3 +66,12 @@ def running(site: Site) -> Iterator[Site]:
         yield site
     finally:
         site.end()
+
+
+def reload(site: Site, answer: str) -> str:
+    """Let the daemon reload its configuration; return the line of its log that contains `answer`."""
+    assert site.process is not None
+    told = len(site.stderr.splitlines())
+    site.process.send_signal(signal.SIGHUP)
+    (line,) = wait_for(lambda: [line for line in site.stderr.splitlines()[told:] if answer in line])
+    return str(line)
