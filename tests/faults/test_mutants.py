@@ -49,9 +49,13 @@ def copied(folder: Path, files: Iterable[str], change: Mutant | None = None) -> 
     if change is not None:
         (copy / change.file).write_text(mutated(change), encoding="utf-8")
     for file in files:
-        for compiled in (copy / "__pycache__").glob(f"{Path(file).stem}.*"):
+        for compiled in bytecode_of(copy / file):
             compiled.unlink()
     return copy
+
+
+def bytecode_of(source: Path) -> list[Path]:
+    return list((source.parent / "__pycache__").glob(f"{source.stem}.*"))
 
 
 def run(copy: Path, tests: Iterable[str], *options: str) -> tuple[int, list[ET.Element]]:
@@ -71,7 +75,7 @@ def run(copy: Path, tests: Iterable[str], *options: str) -> tuple[int, list[ET.E
 
 def was_imported(copy: Path, files: Iterable[str]) -> bool:
     """True if each of these files was run from the copy: Python has compiled it there anew."""
-    return all(list((copy / "__pycache__").glob(f"{Path(file).stem}.*")) for file in files)
+    return all(bytecode_of(copy / file) for file in files)
 
 
 @pytest.fixture(scope="module")
