@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from PIL import Image
 from daemon_site import Site
 from fault_counts import Counting, counting_for, table, totals
 from twinwatch.search import bundle_path
+
+# The tests start some hundred processes: without bytecode each would compile the whole package again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 Texture = Callable[..., NDArray[np.uint8]]
 Fill = Callable[[Path, int], Path]

@@ -10,6 +10,7 @@ import pty
 import signal
 import socket
 import sqlite3
+import stat
 import struct
 import subprocess
 import sys
@@ -23,11 +24,28 @@ from typing import Any
 import pytest
 import yaml
 
+from fault_counts import PROVE
+
 SETTLE_S = 0.3
 PATIENCE_S = 60.0
+_QUIET_S, _LONG_QUIET_S = SETTLE_S + 0.5, SETTLE_S + 1.3
 NO_BREAKER = {"max_moves_per_minute": 1_000_000, "max_moved_percent": 100}
 """The tests move more at once than an admin would bear."""
 COMMAND = (sys.executable, "-c", "from twinwatch.cli import main; main()")
+_BRISK = """
+import sys
+from twinwatch.cli import main
+from twinwatch.service import daemon
+for constant, seconds in {pauses!r}.items():
+    holders = [module for name, module in sys.modules.items() if name[:9] == "twinwatch" and hasattr(module, constant)]
+    assert holders, constant
+    for module in holders:
+        setattr(module, constant, seconds)
+main()
+"""
+_PAUSES_S = {"LOOK_S": 0.5, "RETRY_S": 1.0}
+DAEMON = COMMAND if PROVE else (sys.executable, "-c", _BRISK.format(pauses=_PAUSES_S))
+"""The daemon, which looks after its folders and tries again sooner than it would: `make prove` waits as admins do."""
 
 
 def wait_for(what: Callable[[], Any], patience_s: float = PATIENCE_S, pause_s: float = 0.05) -> Any:
@@ -72,7 +90,7 @@ class Site:
     bundle: Path
     action: str = "quarantine"
     settings: dict[str, Any] = field(default_factory=dict)
-    command: tuple[str, ...] = COMMAND
+    command: tuple[str, ...] = DAEMON
     process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -145,21 +163,50 @@ class Site:
         return twinwatch(*arguments, "-c", str(self.config))
 
     def settled(self) -> dict[str, int]:
-        """Wait until the daemon has nothing left to judge; return its counts of files by state."""
+        """Wait until the daemon has nothing left to judge, and would have begun by now if there were anything.
+
+        Returns its counts of files by state. A file that the catalogue does not know yet, or knows otherwise than it
+        is, may be one that the daemon leaves out: then the wait is longer.
+        """
+        return self._wait_until_quiet(_QUIET_S)
+
+    def judged(self) -> dict[str, int]:
+        """Wait until every file that is there has been judged; return the counts. It does not wait for more to come."""
+        return self._wait_until_quiet(0.0)
+
+    def _wait_until_quiet(self, quiet_s: float) -> dict[str, int]:
         from twinwatch.store import Catalog
 
         catalog = Catalog(self.home / "state" / "catalog.db")
-        quiet = 0
+        idle_since_s = complete_since_s = time.monotonic()
 
-        def still() -> bool:
-            nonlocal quiet
-            quiet = quiet + 1 if catalog.waiting_count() == 0 else 0
-            return quiet > (SETTLE_S + 1.0) / 0.05
+        def quiet() -> bool:
+            nonlocal idle_since_s, complete_since_s
+            now_s = time.monotonic()
+            idle = catalog.waiting_count() == 0
+            complete = idle and self._complete()
+            idle_since_s = idle_since_s if idle else now_s
+            complete_since_s = complete_since_s if complete else now_s
+            return (complete and now_s - complete_since_s >= quiet_s) or now_s - idle_since_s > _LONG_QUIET_S
 
-        wait_for(still)
+        wait_for(quiet)
         counts = catalog.counts()
         catalog.close()
         return counts
+
+    def _complete(self) -> bool:
+        """True if the catalogue knows every file at its path as it is, and no other, and each verdict is logged."""
+        with contextlib.closing(sqlite3.connect(self.home / "state" / "catalog.db", timeout=30)) as database:
+            rows = database.execute(
+                "SELECT roots.path, folder, name, files.inode, size_bytes, mtime_ns, ctime_ns FROM files "
+                "JOIN roots ON roots.id = root_id WHERE state NOT IN ('gone', 'quarantined')"
+            ).fetchall()
+            (unlogged,) = database.execute(
+                "SELECT count(*) FROM verdicts WHERE state IN ('pending', 'restoring') OR state != logged"
+            ).fetchone()
+        known = {b"/".join(filter(None, row[:3])): tuple(row[3:]) for row in rows}
+        watched = [watch["path"] for watch in yaml.safe_load(self.config.read_text(encoding="utf-8"))["watch"]]
+        return not unlogged and known == {path: seen for root in watched for path, seen in _regular_files(root)}
 
     def known(self, folder: Path | None = None) -> dict[bytes, str]:
         """The files that the catalogue has at a path beneath a folder, the share by default, with their states.
@@ -185,6 +232,17 @@ class Site:
     def event_of(self, path: Path) -> dict[str, Any]:
         """Wait for the verdict on a path and return its line."""
         return wait_for(lambda: next((line for line in self.entries("duplicate") if line["path"] == str(path)), None))
+
+
+def _regular_files(root: str) -> Iterator[tuple[bytes, tuple[int, int, int, int]]]:
+    """The path, inode, size, mtime and ctime of each regular file beneath a root, outside of quarantine."""
+    for parent, folders, names in os.walk(os.fsencode(root)):
+        folders[:] = [name for name in folders if name != b".twinwatch"]
+        for path in (os.path.join(parent, name) for name in names):
+            with contextlib.suppress(FileNotFoundError):
+                seen = os.lstat(path)
+                if stat.S_ISREG(seen.st_mode):
+                    yield path, (seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
 
 
 def terminal(columns: int, *arguments: str, raw: bool = False) -> str:

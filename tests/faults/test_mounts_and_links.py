@@ -291,7 +291,7 @@ def test_a_real_daemon_moves_nothing_whose_keeper_is_lost_at_the_last_moment(sit
     for number in range(len(acts)):
         picture(number).save(site.share / f"keeper{number}.jpg", quality=90)
     site.start()
-    wait_for(lambda: site.settled().get("kept") == len(acts))
+    wait_for(lambda: site.judged().get("kept") == len(acts))
     assert site.process is not None
     info = site.share / ".twinwatch/quarantine/info"
     with (
@@ -335,7 +335,7 @@ def test_a_real_daemon_only_flags_what_lies_on_another_mount(site: Site, countin
         for number in range(count):
             picture(number).save(site.share / f"keeper{number}.jpg", quality=90)
         site.start()
-        wait_for(lambda: site.settled().get("kept") == count)
+        wait_for(lambda: site.judged().get("kept") == count)
         copies = [folder / f"copy{number}.jpg" for folder in (bound, memory) for number in range(count)]
         for number, copy in enumerate(copies):
             shutil.copyfile(site.share / f"keeper{number % count}.jpg", copy)

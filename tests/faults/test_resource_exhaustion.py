@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from paint import paint
 
-from daemon_site import COMMAND, Site, fill_disk, mounted, wait_for
+from daemon_site import DAEMON, Site, fill_disk, mounted, wait_for
 from fault_counts import PROVE, Counting, scaled
 
 pytestmark = pytest.mark.timeout(1800 if PROVE else 180)
@@ -67,7 +67,7 @@ def few_descriptors(site: Site, decode_ahead: int) -> Iterator[None]:
 
 def test_want_of_descriptors_drops_nothing(often: Site, counting: Counting) -> None:
     often.start()
-    often.settled()
+    often.judged()
     dropped = 0
     with counting("no further file descriptor to be had for a while") as tally:
         for number in range(scaled(1, 20)):
@@ -88,9 +88,9 @@ def test_what_is_closed_to_the_daemon_is_judged_once_it_is_open(often: Site, cou
     known = often.share / "known"
     known.mkdir()
     paint(1000).save(known / "known.png")
-    often.command = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search", *COMMAND)
+    often.command = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search", *DAEMON)
     often.start()
-    often.settled()
+    often.judged()
     dropped = 0
     with counting("a file or a folder closed to the daemon for a while") as tally:
         for number in range(scaled(1, 10)):
@@ -119,7 +119,7 @@ def test_a_full_state_disk_drops_nothing(often: Site, counting: Counting) -> Non
     state.mkdir()
     with mounted("-t", "tmpfs", "-o", "size=8m", "none", str(state)):
         often.start()
-        often.settled()
+        often.judged()
         dropped = 0
         with counting("the state disk full for a while") as tally:
             for _ in range(scaled(1, 15)):

@@ -139,7 +139,7 @@ def test_what_is_reported_forges_nothing(site: Site, counting: Counting) -> None
     picture, *_ = fill(share, 3)
     with counting("forging name in the log, a list, a table or the daemon's own log") as tally:
         site.start()
-        site.settled()
+        site.judged()
         (share / f"{EVIL}text.jpg").write_text("no picture")
         os.mkfifo(share / f"{EVIL}fifo.jpg")
         (share / EVIL).mkdir()
@@ -225,7 +225,7 @@ def test_a_private_folder_that_a_user_made_first_is_no_quarantine(site: Site, co
         pictures[kind] = pictures[kind].rename(share / "picture.jpg")
     with counting("private folder that a user made first") as tally:
         site.start()
-        site.settled()
+        site.judged()
         for kind, share in shares.items():
             shutil.copy(pictures[kind], share / "copy.jpg")
         for kind, share in shares.items():
@@ -290,7 +290,7 @@ def test_links_that_lead_out_of_a_share_lead_nowhere(site: Site, counting: Count
     (links / "private").symlink_to(secret)
     site.configure(rescan_minutes=0.02)
     site.start()
-    site.settled()
+    site.judged()
     with linux.closing(os.open(inner, os.O_RDONLY)) as inner_fd:
         for batch, dropped in enumerate((names[:size], names[size:])):
             for number, name in enumerate(dropped):
@@ -322,7 +322,7 @@ def test_links_that_lead_out_of_a_share_lead_nowhere(site: Site, counting: Count
 def test_a_decoder_has_no_more_rights_than_it_needs(site: Site, counting: Counting) -> None:
     (picture,) = fill(site.share, 1)
     site.start()
-    site.settled()
+    site.judged()
     smaller = site.share / "smaller.jpg"
     with Image.open(picture) as image:
         image.resize((200, 150)).save(smaller)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon_site import COMMAND, Site, mounted, wait_for
+from daemon_site import COMMAND, DAEMON, Site, mounted, wait_for
 from fault_counts import PROVE, Counting, scaled
 from faults.fixtures import held, held_bytes, paths, plain, running, tree, write
 
@@ -527,7 +527,7 @@ def test_more_folders_than_watches_are_told_and_scanned(tmp_path: Path, bundle: 
     if tried.stdout != "20\n":
         pytest.skip("a user namespace with a limit of its own cannot be had here")
     site = site_of(tmp_path, bundle, rescan_minutes=0.001)
-    site.command = (*LIMITED, *COMMAND)
+    site.command = (*LIMITED, *DAEMON)
     bell = Bell(site.share / "bell")
     folders = [site.share / "folder" / str(number) for number in range(scaled(40, 4000))]
     for number, folder in enumerate(folders):

@@ -91,7 +91,7 @@ def test_what_stood_there_first_is_only_flagged(site: Site) -> None:
 def test_restart_takes_in_what_changed_and_decodes_nothing_twice(site: Site) -> None:
     pictures = fill(site.share)
     site.start()
-    site.settled()
+    site.judged()
     assert site.stop() < 10
     shutil.copy(pictures[0], site.share / "while stopped.jpg")
     pictures[1].rename(site.share / "renamed.jpg")
@@ -115,7 +115,7 @@ def test_restart_takes_in_what_changed_and_decodes_nothing_twice(site: Site) -> 
 def test_deleted_original_is_no_original_and_modified_file_is_judged_anew(site: Site) -> None:
     pictures = fill(site.share, 3)
     site.start()
-    site.settled()
+    site.judged()
     pictures[0].unlink()
     late = site.share / "late.jpg"
     ImageOps.flip(paint(0)).save(late)
@@ -130,7 +130,7 @@ def test_deleted_original_is_no_original_and_modified_file_is_judged_anew(site: 
 def test_dismissed_pair_stays_dismissed_after_restart(site: Site) -> None:
     pictures = fill(site.share, 2)
     site.start()
-    site.settled()
+    site.judged()
     copy = site.share / "copy.jpg"
     shutil.copy(pictures[0], copy)
     entry = site.event_of(copy)
@@ -159,7 +159,7 @@ def test_links_blank_and_broken_files_are_left_in_place(site: Site) -> None:
 
     pictures = fill(site.share, 2)
     site.start()
-    site.settled()
+    site.judged()
     os.link(pictures[0], site.share / "hard link.jpg")
     (site.share / "symbolic.jpg").symlink_to(pictures[0])
     Image.new("RGB", (300, 200), (250, 250, 250)).save(site.share / "blank1.png")
@@ -192,10 +192,10 @@ def test_a_watched_folder_that_is_missing_at_the_start_is_away(site: Site) -> No
     site.configure(watch=[{"path": str(site.share), "action": "quarantine"}, {"path": str(other)}])
     pictures = fill(site.share, 3)
     site.start()
-    site.settled()
+    site.judged()
     shutil.copy(pictures[0], site.share / "copy.jpg")
     entry = site.event_of(site.share / "copy.jpg")
-    site.settled()
+    site.judged()
     site.stop()
 
     away = site.home / "away"
@@ -232,7 +232,7 @@ def test_a_watched_folder_that_is_missing_at_the_start_is_away(site: Site) -> No
 def test_reload_takes_a_folder_that_is_away_and_refuses_one_that_never_was(site: Site) -> None:
     fill(site.share, 1)
     site.start()
-    site.settled()
+    site.judged()
     assert site.process is not None
     site.configure(watch=[{"path": str(site.share)}, {"path": str(site.home / "none")}])
     site.process.send_signal(signal.SIGHUP)
@@ -248,7 +248,7 @@ def test_reload_takes_a_folder_that_is_away_and_refuses_one_that_never_was(site:
 def test_reload_takes_a_good_configuration_and_refuses_a_bad_one(site: Site) -> None:
     pictures = fill(site.share, 2)
     site.start()
-    site.settled()
+    site.judged()
     assert site.process is not None
     site.config.write_text(site.config.read_text() + "colour: blue\n")
     site.process.send_signal(signal.SIGHUP)
@@ -281,10 +281,10 @@ def test_second_daemon_is_refused_and_starts_once_the_first_is_killed(site: Site
 def test_rebuild_brings_back_what_quarantine_and_folders_tell(site: Site) -> None:
     pictures = fill(site.share, 3)
     site.start()
-    site.settled()
+    site.judged()
     shutil.copy(pictures[0], site.share / "copy.jpg")
     entry = site.event_of(site.share / "copy.jpg")
-    site.settled()
+    site.judged()
     site.stop()
     catalog = site.home / "state" / "catalog.db"
     catalog.write_bytes(b"\xff" * 20_000)
@@ -313,24 +313,24 @@ def test_rebuild_keeps_no_catalogue_that_was_never_used(site: Site) -> None:
 def test_a_folder_that_is_away_at_a_rebuild_is_still_known(site: Site) -> None:
     fill(site.share, 2)
     site.start()
-    site.settled()
+    site.judged()
     site.stop()
     site.share.rename(site.home / "away")
     rebuilt = site.run("rebuild")
     assert f"not taken in yet: {site.share}: No such file" in rebuilt.stderr
     site.start()
     (site.home / "away").rename(site.share)
-    wait_for(lambda: site.settled().get("kept") == 2)
+    wait_for(lambda: site.judged().get("kept") == 2)
 
 
 def test_a_restored_file_that_a_rebuild_forgets_is_flagged_for_a_true_reason(site: Site) -> None:
     pictures = fill(site.share, 1)
     site.start()
-    site.settled()
+    site.judged()
     copy = site.share / "copy.jpg"
     shutil.copy(pictures[0], copy)
     entry = site.event_of(copy)
-    site.settled()
+    site.judged()
     paint(9).save(copy)  # the name is taken meanwhile
     for words in ("restored", "was restored already"):
         restored = site.run("restore", entry["id"])
@@ -368,7 +368,7 @@ def test_what_is_said_of_the_folders_is_so(site: Site, monkeypatch: pytest.Monke
     assert not [line for line in site.stderr.splitlines() if "encoding on the CPU" in line and "[info " not in line]
     times = [datetime.fromisoformat(line.split()[0]) for line in site.stderr.splitlines()]
     assert all(abs((datetime.now(UTC) - time).total_seconds()) < 100 for time in times)
-    wait_for(lambda: site.settled().get("kept") == 3)
+    wait_for(lambda: site.judged().get("kept") == 3)
     kept = {path.name: path.stat().st_mode & 0o777 for path in (site.home / "state").iterdir()}
     assert kept.keys() >= {"catalog.db", "status.json", "metrics.prom", "lock"}
     assert set(kept.values()) == {0o640}
@@ -379,17 +379,17 @@ def test_what_is_said_of_the_folders_is_so(site: Site, monkeypatch: pytest.Monke
     for picture in pictures:
         picture.unlink()
     site.start()
-    site.settled()
+    site.judged()
     wait_for(lambda: "empty now; seen here before: 3 files" in site.run("status").stdout)
 
 
 def test_restore_works_without_any_catalogue(site: Site) -> None:
     pictures = fill(site.share, 2)
     site.start()
-    site.settled()
+    site.judged()
     shutil.copy(pictures[0], site.share / "copy.jpg")
     site.event_of(site.share / "copy.jpg")
-    site.settled()
+    site.judged()
     site.stop()
     shutil.rmtree(site.home / "state")
     restored = site.run("restore", "--all")

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from paint import paint
 
-from daemon_site import COMMAND, PATIENCE_S, Site, wait_for
+from daemon_site import DAEMON, PATIENCE_S, Site, wait_for
 from twinwatch.config import DEFAULT_PATH, Settings
 from twinwatch.errors import BundleError, ConfigError, StateLockedError
 from twinwatch.service.daemon import DRAIN_S
@@ -72,7 +72,7 @@ def daemon(site: Site, talk: Talk) -> Iterator[subprocess.Popen[bytes]]:
             "--",
         ]
     process = subprocess.Popen(
-        [*narrow, *COMMAND, "run", "-c", str(site.config)],
+        [*narrow, *DAEMON, "run", "-c", str(site.config)],
         stderr=(site.home / "daemon.log").open("ab"),
         env={**os.environ, "NOTIFY_SOCKET": str(talk.address)},
         umask=0o027,
@@ -92,7 +92,7 @@ def test_the_daemon_keeps_systemd_informed_and_works_without_any_capability(site
         assert talk.until("STATUS=0 pictures known, 0 waiting")
 
         paint(1).save(site.share / "first.jpg")
-        wait_for(lambda: site.settled().get("kept") == 1)
+        wait_for(lambda: site.judged().get("kept") == 1)
         shutil.copy(site.share / "first.jpg", site.share / "second.jpg")
         assert site.event_of(site.share / "second.jpg")["action"] == "quarantined"
         restored = site.run("restore", "--all")
@@ -128,7 +128,7 @@ def test_a_log_that_was_rotated_is_left_alone_after_a_reload(site: Site, talk: T
         talk.until("RELOADING=1")
         talk.until("READY=1")
         paint(1).save(site.share / "first.jpg")
-        wait_for(lambda: site.settled().get("kept") == 1)
+        wait_for(lambda: site.judged().get("kept") == 1)
         shutil.copy(site.share / "first.jpg", site.share / "second.jpg")
         site.event_of(site.share / "second.jpg")
         assert rotated.read_bytes() == b""
