@@ -1,5 +1,5 @@
 # make run    sets up and runs the daemon on an example folder
-# make test   sets up and passes the tests, two at a time
+# make test   sets up and passes the tests, three at a time
 # make training  adds what twinwatch-train needs
 # make prove  injects every fault in full counts, for two hours or so; writes the table to proofs.md, soak.svg beside it
 # make bench  sets every figure of speed beside its goal, for an hour or so; writes them to bench.json too
@@ -20,7 +20,7 @@ run: $(VENV)/.run
 	@examples/start.sh $(BIN) $(CURDIR)/example
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 prove: $(VENV)/.test
 	TWINWATCH_PROVE=1 $(BIN)/python -m pytest tests/faults --proofs proofs.md

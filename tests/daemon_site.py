@@ -177,36 +177,25 @@ class Site:
     def _wait_until_quiet(self, quiet_s: float) -> dict[str, int]:
         from twinwatch.store import Catalog
 
-        catalog = Catalog(self.home / "state" / "catalog.db")
+        path = self.home / "state" / "catalog.db"
+        watched = [watch["path"] for watch in yaml.safe_load(self.config.read_text(encoding="utf-8"))["watch"]]
         idle_since_s = complete_since_s = time.monotonic()
 
         def quiet() -> bool:
             nonlocal idle_since_s, complete_since_s
             now_s = time.monotonic()
             idle = catalog.waiting_count() == 0
-            complete = idle and self._complete()
+            complete = idle and _complete(database, watched)
             idle_since_s = idle_since_s if idle else now_s
             complete_since_s = complete_since_s if complete else now_s
             return (complete and now_s - complete_since_s >= quiet_s) or now_s - idle_since_s > _LONG_QUIET_S
 
-        wait_for(quiet)
+        catalog = Catalog(path)
+        with contextlib.closing(sqlite3.connect(path, timeout=30)) as database:
+            wait_for(quiet)
         counts = catalog.counts()
         catalog.close()
         return counts
-
-    def _complete(self) -> bool:
-        """True if the catalogue knows every file at its path as it is, and no other, and each verdict is logged."""
-        with contextlib.closing(sqlite3.connect(self.home / "state" / "catalog.db", timeout=30)) as database:
-            rows = database.execute(
-                "SELECT roots.path, folder, name, files.inode, size_bytes, mtime_ns, ctime_ns FROM files "
-                "JOIN roots ON roots.id = root_id WHERE state NOT IN ('gone', 'quarantined')"
-            ).fetchall()
-            (unlogged,) = database.execute(
-                "SELECT count(*) FROM verdicts WHERE state IN ('pending', 'restoring') OR state != logged"
-            ).fetchone()
-        known = {b"/".join(filter(None, row[:3])): tuple(row[3:]) for row in rows}
-        watched = [watch["path"] for watch in yaml.safe_load(self.config.read_text(encoding="utf-8"))["watch"]]
-        return not unlogged and known == {path: seen for root in watched for path, seen in _regular_files(root)}
 
     def known(self, folder: Path | None = None) -> dict[bytes, str]:
         """The files that the catalogue has at a path beneath a folder, the share by default, with their states.
@@ -234,9 +223,28 @@ class Site:
         return wait_for(lambda: next((line for line in self.entries("duplicate") if line["path"] == str(path)), None))
 
 
-def _regular_files(root: str) -> Iterator[tuple[bytes, tuple[int, int, int, int]]]:
+def _complete(database: sqlite3.Connection, watched: list[str]) -> bool:
+    """True if the catalogue knows every file as it is, at its path, and no other, and each verdict is logged.
+
+    Roots that are not there do not count.
+    """
+    (unlogged,) = database.execute(
+        "SELECT count(*) FROM verdicts WHERE state IN ('pending', 'restoring') OR state != logged"
+    ).fetchone()
+    if unlogged:
+        return False
+    rows = database.execute(
+        "SELECT roots.path, folder, name, files.inode, size_bytes, mtime_ns, ctime_ns FROM files "
+        "JOIN roots ON roots.id = root_id WHERE state NOT IN ('gone', 'quarantined')"
+    ).fetchall()
+    roots = {os.fsencode(root) for root in watched if Path(root).is_dir()}
+    known = {b"/".join(filter(None, row[:3])): tuple(row[3:]) for row in rows if row[0] in roots}
+    return known == {path: seen for root in roots for path, seen in _regular_files(root)}
+
+
+def _regular_files(root: bytes) -> Iterator[tuple[bytes, tuple[int, int, int, int]]]:
     """The path, inode, size, mtime and ctime of each regular file beneath a root, outside of quarantine."""
-    for parent, folders, names in os.walk(os.fsencode(root)):
+    for parent, folders, names in os.walk(root):
         folders[:] = [name for name in folders if name != b".twinwatch"]
         for path in (os.path.join(parent, name) for name in names):
             with contextlib.suppress(FileNotFoundError):

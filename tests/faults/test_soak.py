@@ -36,7 +36,7 @@ from twinwatch.store import Catalog
 PEOPLE = 4
 LASTS_S, PAUSE_S, SAMPLE_S, DECIDE_S = (1800.0, 0.8, 5.0, 60.0) if PROVE else (6.0, 0.25, 0.2, 2.0)
 LEAST_FILES = 40  # the day is longer where fewer have come: what leaks a descriptor or a thread for each is then seen
-RESCAN_MINUTES = 1 if PROVE else 0.05
+RESCAN_MINUTES = 1 if PROVE else 0.02
 LONG_S = 1200.0 if PROVE else 120.0
 MOST_WAITING = 20  # people wait then: on a busy machine evidence for one picture may take half a minute
 

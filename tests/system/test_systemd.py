@@ -137,8 +137,8 @@ def test_a_log_that_was_rotated_is_left_alone_after_a_reload(site: Site, talk: T
 
 def unit(folder: Path, *drop_ins: str) -> Path:
     """A copy of the unit that systemd can judge where nothing is installed, with drop-ins of these contents."""
-    text = (UNITS / "twinwatch.service.daemon").read_text()
-    copy = folder / "twinwatch.service.daemon"
+    text = (UNITS / "twinwatch.service").read_text()
+    copy = folder / "twinwatch.service"
     copy.write_text(re.sub(r"^ExecStart=\S+", f"ExecStart={sys.executable}", text, flags=re.MULTILINE))
     extra = folder / "twinwatch.service.d"
     extra.mkdir()
@@ -151,7 +151,7 @@ def analyze(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     # It loads drop-ins only for a unit that it finds by its path.
     environment = {**os.environ, "SYSTEMD_UNIT_PATH": f"{folder}:", "SYSTEMD_COLORS": "0"}
     return subprocess.run(
-        ["systemd-analyze", *arguments, "./twinwatch.service.daemon"],
+        ["systemd-analyze", *arguments, "./twinwatch.service"],
         cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 
@@ -180,7 +180,7 @@ def test_the_unit_exposes_at_most_one_point_in_ten(tmp_path: Path, drop_ins: tup
 def test_the_unit_agrees_with_the_code() -> None:
     parsed = ConfigParser(strict=False, interpolation=None, delimiters=("=",))
     parsed.optionxform = str  # type: ignore[assignment,method-assign]  # the documented way to keep capitals
-    parsed.read(UNITS / "twinwatch.service.daemon")
+    parsed.read(UNITS / "twinwatch.service")
     service = parsed["Service"]
     assert service["ExecStart"].endswith(f" run -c {DEFAULT_PATH}")
     assert service["StateDirectory"] == Settings.model_fields["state_dir"].default.name
@@ -212,7 +212,7 @@ def test_install_lays_everything_out_and_uninstall_takes_back_only_that(tmp_path
         "etc/systemd/system/twinwatch.service.d/cuda.conf",
         "etc/twinwatch/config.yaml",
         "usr/local/bin/twinwatch",
-        "usr/local/lib/systemd/system/twinwatch.service.daemon",
+        "usr/local/lib/systemd/system/twinwatch.service",
         "usr/local/lib/sysusers.d/twinwatch.conf",
         "usr/local/lib/tmpfiles.d/twinwatch.conf",
         "usr/local/share/doc/twinwatch/config.example.yaml",
@@ -252,7 +252,7 @@ def test_other_places_reach_the_unit_and_the_link(tmp_path: Path) -> None:
     make("install-files", tmp_path, "PREFIX=/usr", "APPDIR=/usr/lib/twinwatch")
     assert (
         "ExecStart=/usr/lib/twinwatch/bin/twinwatch run"
-        in (tmp_path / "usr/lib/systemd/system/twinwatch.service.daemon").read_text()
+        in (tmp_path / "usr/lib/systemd/system/twinwatch.service").read_text()
     )
     assert (tmp_path / "usr/bin/twinwatch").readlink() == Path("/usr/lib/twinwatch/bin/twinwatch")
 
