@@ -1,4 +1,4 @@
-"""Fixtures for all tests: a trained bundle and painted pictures."""
+"""Fixtures that all tests share: the shipped bundle, generated pictures, a daemon's site, and the count of faults."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Fill = Callable[[Path, int], Path]
 
 
 def make_texture(number: int, width: int = 96, height: int = 72) -> NDArray[np.uint8]:
-    """uint8 [height, width, 3]: smooth blobs over a grid, another one for each number."""
+    """Return smooth blobs of colour, uint8 [height, width, 3]. Each number gives another picture."""
     rng = np.random.default_rng(number)
     cells = rng.integers(0, 256, (rng.integers(3, 9), rng.integers(3, 9), 3), dtype=np.uint8)
     return np.asarray(Image.fromarray(cells).resize((width, height), Image.Resampling.BICUBIC))
@@ -41,7 +41,7 @@ def make_pictures(folder: Path, count: int) -> Path:
 
 @pytest.fixture(scope="session")
 def bundle() -> Path:
-    """A trained bundle: the one that ships."""
+    """The trained bundle that ships with the daemon."""
     return bundle_path("default")
 
 
@@ -57,13 +57,13 @@ def fill() -> Fill:
 
 @pytest.fixture
 def counting(request: pytest.FixtureRequest) -> Counting:
-    """Opens a block in which faults of one kind are injected and counted."""
+    """A context manager that counts the faults of one kind that a test injects within it."""
     return counting_for(request.node)
 
 
 @pytest.fixture
 def site(tmp_path: Path, bundle: Path) -> Iterator[Site]:
-    """A share under quarantine; its daemon is ended with the test."""
+    """A watched share whose copies go to quarantine. Its daemon is killed at the end of the test."""
     made = Site(tmp_path, bundle)
     yield made
     made.end()

@@ -1,4 +1,4 @@
-"""A real daemon on real folders, for the system tests: started, watched through its own log and catalogue, stopped."""
+"""A real daemon on real folders: tests start it, follow it through its log and its catalogue, and stop it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SETTLE_S = 0.3
 PATIENCE_S = 60.0
 _QUIET_S, _LONG_QUIET_S = SETTLE_S + 0.5, SETTLE_S + 1.3
 NO_BREAKER = {"max_moves_per_minute": 1_000_000, "max_moved_percent": 100}
-"""The tests move more at once than an admin would bear."""
+"""Limits that no test reaches: most tests move more files at once than the circuit breaker allows by default."""
 COMMAND = (sys.executable, "-c", "from twinwatch.cli import main; main()")
 _BRISK = """
 import sys
@@ -49,7 +49,7 @@ DAEMON = COMMAND if PROVE else (sys.executable, "-c", _BRISK.format(pauses=_PAUS
 
 
 def wait_for(what: Callable[[], Any], patience_s: float = PATIENCE_S, pause_s: float = 0.05) -> Any:
-    """Return the first true value of `what`, asked after every pause; fail when patience ends."""
+    """Call `what` again and again, with a pause between, and return its first true value. Fails after `patience_s`."""
     until_s = time.monotonic() + patience_s
     while time.monotonic() < until_s:
         value = what()
@@ -61,7 +61,7 @@ def wait_for(what: Callable[[], Any], patience_s: float = PATIENCE_S, pause_s: f
 
 @contextlib.contextmanager
 def mounted(*arguments: str) -> Iterator[None]:
-    """Mount something for the length of a block, as mount(8) would; skip the test where that is refused."""
+    """Mount something within a block, with the arguments of mount(8). Skips the test where that is not permitted."""
     done = subprocess.run(["mount", *arguments], capture_output=True, check=False)
     if done.returncode:
         pytest.skip("mounting is not permitted here")
@@ -72,7 +72,7 @@ def mounted(*arguments: str) -> Iterator[None]:
 
 
 def fill_disk(folder: Path) -> Path:
-    """Leave no byte free on the disk of a folder; return the file that takes the room."""
+    """Fill the disk of a folder to its last byte. Returns the file that takes the space."""
     filler = folder / "filler"
     with filler.open("wb", buffering=0) as file:
         for size_bytes in (1 << 16, 1):
@@ -128,7 +128,7 @@ class Site:
         self.config.write_text(yaml.safe_dump(content), encoding="utf-8")
 
     def start(self, ready: bool = True) -> None:
-        """Start the daemon and return when it says that it is ready, or at once."""
+        """Start the daemon. Returns when it has told systemd that it is ready, or at once if not `ready`."""
         address = self.home / "notify"
         address.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
@@ -144,7 +144,7 @@ class Site:
                 pass
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> float:
-        """End the daemon; return how many seconds that took."""
+        """Send the daemon a signal and wait until it has ended. Returns how many seconds that took."""
         assert self.process is not None
         started_s = time.monotonic()
         self.process.send_signal(number)
@@ -153,25 +153,25 @@ class Site:
         return time.monotonic() - started_s
 
     def end(self) -> None:
-        """Kill the daemon if it is still there, as at the end of a test."""
+        """Kill the daemon if it still runs."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a command on this site's configuration."""
+        """Run a `twinwatch` command with this site's configuration."""
         return twinwatch(*arguments, "-c", str(self.config))
 
     def settled(self) -> dict[str, int]:
-        """Wait until the daemon has nothing left to judge, and would have begun by now if there were anything.
+        """Wait until the daemon has judged everything and has had the time to begin with more. Returns counts by state.
 
-        Returns its counts of files by state. A file that the catalogue does not know yet, or knows otherwise than it
-        is, may be one that the daemon leaves out: then the wait is longer.
+        For tests that prove that something does not happen. Where the catalogue does not agree with the folders, this
+        waits longer: the daemon may be late, or it may leave out a file for good.
         """
         return self._wait_until_quiet(_QUIET_S)
 
     def judged(self) -> dict[str, int]:
-        """Wait until every file that is there has been judged; return the counts. It does not wait for more to come."""
+        """Wait until every file in the folders has been judged, and no longer. Returns counts by state."""
         return self._wait_until_quiet(0.0)
 
     def _wait_until_quiet(self, quiet_s: float) -> dict[str, int]:
@@ -198,9 +198,9 @@ class Site:
         return counts
 
     def known(self, folder: Path | None = None) -> dict[bytes, str]:
-        """The files that the catalogue has at a path beneath a folder, the share by default, with their states.
+        """Return the state of each file that the catalogue knows beneath a folder, the share by default.
 
-        Paths are relative to that folder; what still waits to be judged is `waiting`.
+        Paths are relative to that folder. A file that still has to be judged has the state `waiting`.
         """
         prefix = os.fsencode(folder or self.share) + b"/"
         with contextlib.closing(sqlite3.connect(self.home / "state" / "catalog.db", timeout=30)) as database:
@@ -212,21 +212,21 @@ class Site:
         return {path.removeprefix(prefix): state for path, state in paths.items() if path.startswith(prefix)}
 
     def entries(self, event: str | None = None) -> list[dict[str, Any]]:
-        """The lines of the duplicates log, of one event if given."""
+        """Return the lines of the duplicates log, all or those of one event."""
         if not self.log_path.exists():
             return []
         found = [json.loads(line) for line in self.log_path.read_text(encoding="utf-8").splitlines()]
         return [entry for entry in found if event in (None, entry["event"])]
 
     def event_of(self, path: Path) -> dict[str, Any]:
-        """Wait for the verdict on a path and return its line."""
+        """Wait for the verdict on a path and return its line of the duplicates log."""
         return wait_for(lambda: next((line for line in self.entries("duplicate") if line["path"] == str(path)), None))
 
 
 def _complete(database: sqlite3.Connection, watched: list[str]) -> bool:
-    """True if the catalogue knows every file as it is, at its path, and no other, and each verdict is logged.
+    """True if the catalogue lists exactly the files in the watched folders, as they are, and each verdict is logged.
 
-    Roots that are not there do not count.
+    Watched folders that do not exist are left out.
     """
     (unlogged,) = database.execute(
         "SELECT count(*) FROM verdicts WHERE state IN ('pending', 'restoring') OR state != logged"
@@ -243,7 +243,7 @@ def _complete(database: sqlite3.Connection, watched: list[str]) -> bool:
 
 
 def _regular_files(root: bytes) -> Iterator[tuple[bytes, tuple[int, int, int, int]]]:
-    """The path, inode, size, mtime and ctime of each regular file beneath a root, outside of quarantine."""
+    """Yield path, inode, size, mtime and ctime of each regular file beneath a root, except those in quarantine."""
     for parent, folders, names in os.walk(root):
         folders[:] = [name for name in folders if name != b".twinwatch"]
         for path in (os.path.join(parent, name) for name in names):
@@ -254,9 +254,9 @@ def _regular_files(root: bytes) -> Iterator[tuple[bytes, tuple[int, int, int, in
 
 
 def terminal(columns: int, *arguments: str, raw: bool = False) -> str:
-    """Run a command, which must succeed, on a terminal of so many columns; return what it shows there.
+    """Run a `twinwatch` command on a terminal of this width, and return what it shows there. It must succeed.
 
-    `raw`: as the command wrote it, before the terminal turned line ends into its own.
+    With `raw`, the terminal leaves line ends as the command writes them.
     """
     screen, keyboard = pty.openpty()
     if raw:
@@ -277,7 +277,7 @@ def terminal(columns: int, *arguments: str, raw: bool = False) -> str:
 
 
 def twinwatch(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
+    """Run a `twinwatch` command to its end."""
     return subprocess.run(
         [*COMMAND, *arguments], capture_output=True, text=True, timeout=150, check=False, errors="replace", **options
     )

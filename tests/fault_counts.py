@@ -1,6 +1,6 @@
-"""How many faults the tests injected and how often a promise was broken: counted by test, shown as one table.
+"""The table of injected faults: how many of each kind the tests injected, and how often the daemon broke a promise.
 
-`make prove` injects them all (TWINWATCH_PROVE=1) and writes the table to a file; the ordinary run takes samples.
+`make prove` sets TWINWATCH_PROVE=1, injects full counts and writes the table to a file. `make test` injects a sample.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ _PROPERTY = "tally"
 
 
 def scaled(short: int, full: int) -> int:
-    """How many faults to inject in this run."""
+    """Return how many faults to inject: `full` under `make prove`, else `short`."""
     return full if PROVE else short
 
 
 @dataclass
 class Tally:
-    """Faults of one kind. `inject` as each is injected; what raises within the block is a violation."""
+    """The number of injected faults of one kind. Tests call `inject` for each."""
 
     fault: str
     injected: int = 0
@@ -36,6 +36,8 @@ Counting = Callable[[str], contextlib.AbstractContextManager[Tally]]
 
 
 def counting_for(node: pytest.Item) -> Counting:
+    """Return the context manager that counts for a test. A test that fails within it is one violation."""
+
     @contextlib.contextmanager
     def counting(fault: str) -> Iterator[Tally]:
         tally, violations = Tally(fault), 1
@@ -49,7 +51,7 @@ def counting_for(node: pytest.Item) -> Counting:
 
 
 def totals(reports: list[pytest.TestReport]) -> dict[str, tuple[int, int]]:
-    """Return faults injected and violations by kind of fault, in the order in which they were first reported."""
+    """Return the numbers of faults and of violations by kind of fault, in the order of the reports."""
     found: dict[str, tuple[int, int]] = {}
     for report in reports:
         for name, value in report.user_properties if report.when == "call" else ():
@@ -61,6 +63,6 @@ def totals(reports: list[pytest.TestReport]) -> dict[str, tuple[int, int]]:
 
 
 def table(found: dict[str, tuple[int, int]], day: str) -> str:
-    """The table in Markdown, for the README."""
+    """Return the table in Markdown, dated `day`."""
     rows = [f"| {fault} | {injected:,} | {violations} |" for fault, (injected, violations) in found.items()]
     return "\n".join([f"| fault ({day}) | injected | violations |", "| --- | ---: | ---: |", *rows]) + "\n"

@@ -16,9 +16,9 @@ from twinwatch.quarantine import Quarantine, Record
 
 
 def plain(number: int) -> bytes:
-    """A picture of 16 pixels in one colour, another one for each number: of one size in bytes.
+    """Return a BMP of 16 pixels in one colour. Each number gives another colour; all have one size in bytes.
 
-    Nothing but equal bytes makes a copy of it.
+    The daemon takes no two of them for copies, as uniform pictures count as copies only if their bytes are equal.
     """
     file = io.BytesIO()
     Image.new("RGB", (4, 4), (number >> 16 & 255, number >> 8 & 255, number & 255)).save(file, "BMP")
@@ -31,7 +31,7 @@ def write(path: Path, data: bytes) -> None:
 
 
 def paths(folder: Path) -> set[bytes]:
-    """The paths of all files beneath a folder, outside of quarantine, relative to it."""
+    """Return the path of each file beneath a folder, relative to it, except those in quarantine."""
     top = os.fsencode(folder)
     found = set()
     for parent, folders, names in os.walk(top):
@@ -41,7 +41,10 @@ def paths(folder: Path) -> set[bytes]:
 
 
 def tree(folder: Path) -> dict[bytes, bytes]:
-    """The bytes of every file beneath a folder, outside of quarantine, by path relative to it; none may leave."""
+    """Return the bytes of each file beneath a folder by relative path, except those in quarantine.
+
+    No file may vanish meanwhile.
+    """
     found = {}
     for path in paths(folder):
         with open(os.path.join(os.fsencode(folder), path), "rb") as file:  # noqa: PTH123  pathlib takes no bytes
@@ -50,7 +53,7 @@ def tree(folder: Path) -> dict[bytes, bytes]:
 
 
 def held(root: Path) -> list[Record]:
-    """The records of what lies in a root's quarantine."""
+    """Return the records of the files that lie in a root's quarantine."""
     return [record for record in Quarantine(root).records() if record.state == "quarantined"]
 
 
@@ -60,7 +63,7 @@ def held_bytes(root: Path, record: Record) -> bytes:
 
 @contextlib.contextmanager
 def running(site: Site) -> Iterator[Site]:
-    """A site whose daemon is started, and ended with the block."""
+    """Start a site's daemon, and kill it at the end of the block."""
     site.start()
     try:
         yield site

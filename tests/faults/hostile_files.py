@@ -1,4 +1,4 @@
-"""Small files that ask for far more time or memory than they hold, and files that are no pictures under such names."""
+"""Files that attack a decoder: small ones that need much time or memory, and ones that only have a picture's name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ZEROS = zlib.compress(bytes(100 << 20), 1)
 
 
 def refused() -> dict[str, bytes]:
-    """Files by name that no decoder may accept within 50 megapixels and 512 MB."""
+    """Return files, by name, that the daemon must refuse under limits of 50 megapixels and 512 MB."""
     return {
         "wide.png": _png(100_000, 100_000, _ZEROS),
         "endless.gif": b"GIF89a"
@@ -39,7 +39,7 @@ def refused() -> dict[str, bytes]:
 
 
 def taken() -> dict[str, bytes]:
-    """Files by name that hold a picture, with a great deal more after it."""
+    """Return files, by name, that the daemon must accept: a picture with far too much data after it."""
     return {
         "frames.gif": _gif_of(200_000),
         "promised.png": _png(64, 64, zlib.compress(bytes(64 * 193)), _chunk(b"acTL", struct.pack(">II", 2**31 - 1, 0))),
@@ -48,7 +48,7 @@ def taken() -> dict[str, bytes]:
 
 
 def slow(scans: int = 30_000) -> bytes:
-    """A progressive JPEG that says the same again and again: milliseconds of decoding for every 14 bytes."""
+    """Return a progressive JPEG that repeats its last scan: 14 bytes cost milliseconds of decoding."""
     buffer = io.BytesIO()
     Image.new("L", (2000, 2000), 100).save(buffer, "JPEG", progressive=True)
     data = buffer.getvalue()

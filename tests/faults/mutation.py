@@ -1,6 +1,6 @@
-"""Small pictures of every format and variant, and seeded damage to them that gets past the first bytes.
+"""Test pictures for fuzzing: small ones of every format and variant, and seeded damage that gets past the first bytes.
 
-Fields are found by what they hold: a side of the picture, the length before a chunk's name, a marker, a TIFF's entry.
+Fields to damage are found by their content: the picture's width or height, a chunk's length, a marker, a TIFF entry.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Mutation = Callable[[random.Random, bytearray, bytes], bytearray]
 
 @cache
 def seeds() -> dict[str, bytes]:
-    """Return a file of each format in each variant that decoders treat in a way of its own."""
+    """Return a file for each format and each variant that decoders treat differently."""
     scene, other = paint(1, WIDTH, HEIGHT), paint(2, WIDTH, HEIGHT)
     clear = scene.convert("RGBA")
     clear.putalpha(other.convert("L"))
@@ -104,7 +104,7 @@ def seeds() -> dict[str, bytes]:
 
 
 def damaged(number: int) -> bytes:
-    """Return one of the files with damage of its own; every format and variant has its turn."""
+    """Return a damaged seed file. Successive numbers rotate through all formats and variants."""
     chance = random.Random(number)
     files = list(seeds().values())
     data, donor = bytearray(files[number % len(files)]), chance.choice(files)
@@ -123,12 +123,12 @@ def _flip_bits(chance: random.Random, data: bytearray, _: bytes) -> bytearray:
 
 
 def _set_boundary(chance: random.Random, data: bytearray, _: bytes) -> bytearray:
-    """A boundary value of one, two or four bytes, anywhere."""
+    """Write a boundary value of one, two or four bytes at any place."""
     return _put(data, _place(chance, data), _boundary(chance))
 
 
 def _set_field(chance: random.Random, data: bytearray, _: bytes) -> bytearray:
-    """A boundary value beside a chunk's name or a marker, where lengths and kinds are."""
+    """Write a boundary value beside a chunk's name or a marker, where lengths and kinds are."""
     marks = [match.start() for match in _NAME_OR_MARKER.finditer(data)]
     if not marks:
         return data
@@ -136,7 +136,7 @@ def _set_field(chance: random.Random, data: bytearray, _: bytes) -> bytearray:
 
 
 def _set_side(chance: random.Random, data: bytearray, _: bytes) -> bytearray:
-    """Another width or height, wherever one stands."""
+    """Write another width or height wherever the file holds one."""
     forms = [struct.pack(form, side) for form in (">I", "<I", ">H", "<H") for side in (WIDTH, HEIGHT)]
     places = [(match.start(), form) for form in forms for match in re.finditer(re.escape(form), data)]
     if not places:
@@ -148,7 +148,7 @@ def _set_side(chance: random.Random, data: bytearray, _: bytes) -> bytearray:
 
 
 def _set_entry(chance: random.Random, data: bytearray, _: bytes) -> bytearray:
-    """Another tag, type, count or value in the first directory of a TIFF, also of one that is EXIF."""
+    """Write another tag, type, count or value into the first directory of a TIFF or of EXIF data."""
     start = max(data.find(b"II*\0"), data.find(b"MM\0*"))
     if start < 0 or len(data) < start + 10:
         return data
@@ -184,7 +184,7 @@ def _move(chance: random.Random, data: bytearray, _: bytes) -> bytearray:
 
 
 def _splice(chance: random.Random, data: bytearray, donor: bytes) -> bytearray:
-    """A piece of another picture, of any format: laid over, put in, or in place of all that follows."""
+    """Overwrite, insert or append a piece of another picture of any format."""
     start, end = _span(chance, bytearray(donor))
     at = chance.randint(0, len(data))
     rest = chance.choice((at, at + end - start, len(data)))
@@ -204,7 +204,7 @@ _TAGS = (254, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 317, 3
 
 
 def _place(chance: random.Random, data: bytearray) -> int:
-    """Most decisions are made in the first bytes."""
+    """Choose a place to damage, most often in the first bytes: decoders make most decisions there."""
     return chance.randrange(max(1, min(len(data), chance.choice((32, 300, len(data))))))
 
 
@@ -219,14 +219,14 @@ def _boundary(chance: random.Random) -> bytes:
 
 
 def _put(data: bytearray, at: int, value: bytes) -> bytearray:
-    """Overwrite, never lengthen."""
+    """Overwrite bytes at a place; the file keeps its length."""
     fitting = value[: max(0, len(data) - at)]
     data[at : at + len(fitting)] = fitting
     return data
 
 
 def _with_checksums(data: bytearray) -> bytearray:
-    """Make the checksums of a PNG true, so that what is damaged is looked at."""
+    """Recompute the checksums of a PNG, so that decoders look at the damaged chunks."""
     at = len(_SIGNATURE)
     while at + 12 <= len(data):
         end = at + 8 + int.from_bytes(data[at : at + 4], "big")
@@ -244,7 +244,7 @@ def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def _interlaced_png(levels: NDArray[np.uint8]) -> bytes:
-    """Adam7, which Pillow reads but does not write (PNG, third edition, 8.1)."""
+    """Return an Adam7 interlaced PNG, which Pillow reads but does not write (PNG, third edition, 8.1)."""
     passes = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
     rows = [b"\0" + row.tobytes() for x, y, dx, dy in passes for row in levels[y::dy, x::dx]]
     header = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 8, 0, 0, 0, 1)
@@ -256,7 +256,7 @@ def _interlaced_png(levels: NDArray[np.uint8]) -> bytes:
 
 
 def _rle_bmp() -> bytes:
-    """Eight bits, run by run, which Pillow reads but does not write."""
+    """Return an 8-bit run-length encoded BMP, which Pillow reads but does not write."""
     rows = b"".join(bytes((20, y, 13, y * 3)) + b"\0\x14" + bytes(range(y, y + 20)) + b"\0\0" for y in range(HEIGHT))
     palette = b"".join(bytes((level, 255 - level, level // 2, 0)) for level in range(256))
     data, offset = rows + b"\0\1", 54 + len(palette)
@@ -267,7 +267,7 @@ def _rle_bmp() -> bytes:
 
 
 def _tiled_tiff(levels: NDArray[np.uint8], mark: bytes, order: str) -> bytes:
-    """Grey tiles of 16 x 16 under deflate, which Pillow reads but does not write (TIFF 6.0, section 15)."""
+    """Return a TIFF of grey 16 x 16 tiles under deflate. Pillow reads but does not write it (TIFF 6.0, section 15)."""
     padded = np.pad(levels, ((0, -HEIGHT % 16), (0, -WIDTH % 16)))
     spots = [(y, x) for y in range(0, padded.shape[0], 16) for x in range(0, padded.shape[1], 16)]
     tiles = [zlib.compress(padded[y : y + 16, x : x + 16].tobytes()) for y, x in spots]

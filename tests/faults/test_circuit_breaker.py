@@ -1,4 +1,4 @@
-"""A rush of copies stops by itself, says so, and goes on only once a person has asked for it."""
+"""The circuit breaker stops a rush of moves, says so, and stays open until a person resumes the folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def drop(site: Site, root: Path, pictures: list[bytes], name: str) -> None:
 
 
 def test_a_rush_of_copies_stops_by_itself(tmp_path: Path, bundle: Path, counting: Counting) -> None:
-    """Both brakes: so many a minute, and such a part of the folder. What is not moved is flagged; nothing is lost."""
+    """Both limits: moves a minute, and the moved share of a folder. Further copies are flagged, and no file is lost."""
     rush, drain = tmp_path / "rush", tmp_path / "drain"
     for root in (rush, drain):
         root.mkdir()

@@ -1,7 +1,6 @@
-"""Damaged pictures of every format, in the daemon's own decoder processes: each ends as a picture or as a refusal.
+"""Fuzz test: damaged pictures of every format in real decoder processes. Each ends as a picture or as a refusal.
 
-An input that a native decoder crashes on may cost its process, and nothing but itself. No process grows with what it
-has decoded.
+An input that crashes a native decoder may cost its process, but no other input. No process grows over time.
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ pytestmark = pytest.mark.timeout(1800 if PROVE else 180)
 
 @dataclass(frozen=True)
 class Decode:
-    """Task: decode one input after the other, in both forms.
+    """Task: decode each input in both forms.
 
-    The answer says what became of each: "picture", "refused", or what is a mistake; and by process, how large it is.
+    Returns the outcome of each ("picture", "refused", or what went wrong), the process id and its size in MB.
     """
 
     inputs: list[bytes]
@@ -62,7 +61,7 @@ def _resident_mb() -> float:
 
 
 class Fuzz:
-    """Hands inputs to a pool in batches; each input of a batch that lost its process is tried again alone."""
+    """Sends inputs to a pool in batches. If a batch loses its process, each of its inputs is tried again alone."""
 
     def __init__(self, pool: WorkerPool) -> None:
         self._pool = pool
@@ -105,7 +104,7 @@ class Fuzz:
 
 
 def _growth_mb(resident_mb: list[float]) -> float:
-    """How much larger a process is in the second half of its time than in the first."""
+    """Return by how many MB a process is larger in the second half of its life than in the first."""
     half = len(resident_mb) // 2
     return median(resident_mb[half:]) - median(resident_mb[:half]) if half else 0.0
 

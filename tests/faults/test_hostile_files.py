@@ -1,4 +1,4 @@
-"""A file that hangs, swells or crashes a decoder costs itself: all others are judged, and the daemon stays small."""
+"""Files that hang a decoder, crash it or exhaust its memory: the daemon judges all others and stays small."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def limited(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[
 
 @pytest.fixture(scope="module")
 def impatient(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[Site]:
-    """The same, with little time for each file."""
+    """The same, with two seconds for each file."""
     limits = LIMITS | {"decode_seconds": DECODE_S}
     yield from started(Site(tmp_path_factory.mktemp("impatient"), bundle, settings={"limits": limits}))
 

@@ -1,7 +1,6 @@
-"""Folders that become links, names that become other things, other mounts and many writers at any moment of a move.
+"""Moves while users interfere: folders that become links, names that are taken, other mounts, many writers.
 
-What happens "before a call" happens before one of the calls into the kernel that the real code makes, so that every
-moment is met and none by luck.
+The interference comes before each system call of the real code in turn, so that every moment is tested.
 """
 
 from __future__ import annotations
@@ -45,9 +44,9 @@ Act = Callable[[], object]
 
 
 def carry_out(operation: Act, before: dict[int, Act]) -> int:
-    """Carry out an operation with something happening before its nth call into the kernel; return how many it made.
+    """Run an operation, with interference before its nth system call. Returns how many calls it made.
 
-    A refusal is an outcome, too.
+    An operation that is refused counts as done.
     """
     calls = 0
 
@@ -69,7 +68,7 @@ def carry_out(operation: Act, before: dict[int, Act]) -> int:
 
 
 class Stage:
-    """A root in which an operation comes next, and a folder outside that looks like it."""
+    """A root that is ready for an operation, and a folder outside it that looks the same."""
 
     def __init__(self, home: Path, what: str) -> None:
         shutil.rmtree(home, ignore_errors=True)
@@ -104,7 +103,7 @@ class Stage:
         os.close(self._original_fd)
 
     def check(self, context: object) -> None:
-        """After two recoveries the copy is there once, with its record, and outside nothing was touched."""
+        """Assert that after two recoveries the copy is there once, with its record, and nothing outside changed."""
         settled = Quarantine(self.root).recover()
         assert not [each for each in settled if each.needs_person], (context, settled)
         assert Quarantine(self.root).recover() == [], context
@@ -129,7 +128,7 @@ def _holds(path: Path, data: bytes) -> bool:
 
 @pytest.fixture(params=["native", "fallback"])
 def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a file system that can rename without replacing, and as if on one that cannot."""
+    """Run on the real file system, and as if on one that cannot rename without replacing."""
     if request.param == "fallback":
         monkeypatch.setattr(linux, "rename_no_replace", driver.refuse)
 
@@ -251,7 +250,7 @@ needs_strace = pytest.mark.skipif(shutil.which("strace") is None or os.geteuid()
 
 @contextlib.contextmanager
 def slow_moves(pid: int, trace: Path, delay_s: float) -> Iterator[None]:
-    """Let every second renameat2 wait before it happens, so that a user can come in between: the others go back."""
+    """Delay every second renameat2, so that a user can interfere first. The others are moves back."""
     inject = f"inject=renameat2:delay_enter={int(delay_s * 1e6)}:when=1+2"
     command = ["strace", "-f", "-p", str(pid), "-o", str(trace), "-e", "trace=renameat2", "-e", inject]
     with subprocess.Popen(command, stderr=subprocess.PIPE) as tracer:

@@ -1,4 +1,4 @@
-"""Whether the tests notice when the code no longer keeps a promise: each mutant must fail one that passes without it.
+"""Mutation test: each mutant of the code breaks a promise, and one of the named tests must fail on it.
 
 A mutant lives in a copy of the package. It counts as caught only where a test fails, not where one cannot be collected
 or the mutant cannot be imported.
@@ -24,7 +24,7 @@ REPOSITORY = Path(__file__).parents[2]
 PACKAGE = Path(twinwatch.__file__).parent
 CHOSEN = [mutant for mutant in MUTANTS if PROVE or mutant.name in SAMPLE]
 UNFIT = ("SyntaxError", "ImportError", "ModuleNotFoundError", "NameError", "Timeout")
-"""What a mutant that is no program, or that hangs, fails with."""
+"""Errors of a mutant that cannot run, or that hangs: such a failure does not count."""
 
 pytestmark = pytest.mark.timeout(600)
 

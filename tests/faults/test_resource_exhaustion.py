@@ -1,4 +1,4 @@
-"""Want of descriptors, of rights and of room on the state disk: the daemon waits and drops nothing."""
+"""The daemon runs out of descriptors, rights or disk space: it waits, tries again and drops no file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(1800 if PROVE else 180)
 
 @pytest.fixture
 def often(site: Site) -> Site:
-    """A daemon that scans often and has one picture, `original.jpg`; it is yet to be started."""
+    """A site with one picture, `original.jpg`, whose daemon will scan often. It is not started."""
     site.settings = {"rescan_minutes": 0.02}
     site.configure()
     paint(0).save(site.share / "original.jpg")
@@ -28,7 +28,7 @@ def often(site: Site) -> Site:
 
 
 def drop(folder: Path, first: int, count: int) -> None:
-    """Put in as many new pictures as copies of `original.jpg`."""
+    """Write `count` new pictures and as many copies of `original.jpg` into a folder."""
     for number in range(first, first + count):
         paint(number).save(folder / f"{number}.png")
         paint(0).save(folder / f"{number} copy.jpg")
@@ -39,7 +39,7 @@ def moved(site: Site) -> int:
 
 
 def require_complete(site: Site, dropped: int, known: int = 1) -> None:
-    """Wait until all that was dropped has been judged: every picture is kept, every copy moved, each told of once."""
+    """Wait until every new picture is kept, and every copy is in quarantine with one line in the log."""
     complete = {"kept": known + dropped, "quarantined": dropped, "waiting": 0}
     wait_for(lambda: moved(site) == dropped)
     wait_for(lambda: site.settled() == complete)
@@ -53,7 +53,7 @@ def require_complete(site: Site, dropped: int, known: int = 1) -> None:
 
 @contextmanager
 def few_descriptors(site: Site, decode_ahead: int) -> Iterator[None]:
-    """Let the daemon have no more than so many further descriptors for the length of a block."""
+    """Limit the daemon within a block: it can open `decode_ahead` more descriptors and no further one."""
     assert site.process is not None
     pid = site.process.pid
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)

@@ -1,6 +1,7 @@
-"""A day of an office in half an hour: a real daemon among people who never rest neither loses, misses nor swells.
+"""Soak test: people write, copy, edit, rename and delete without pause, for half an hour under `make prove`.
 
-What it takes is drawn, as `soak.svg` beside the table of proofs.
+The daemon must lose no file, miss no copy and leak nothing. Its memory, descriptors and threads are drawn into
+`soak.svg`, beside the table of proofs.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ pytestmark = pytest.mark.timeout(int(LASTS_S + 2 * LONG_S) + 120)
 
 @dataclass(frozen=True)
 class Sample:
-    """What the daemon takes at a moment, `minutes` after the first."""
+    """The resources that the daemon uses at one moment, `minutes` after the start."""
 
     minutes: float
     memory_mb: float
@@ -104,7 +105,7 @@ class File:
 
 
 class Office:
-    """What people at work in a share have done to it together. No path is used twice, nor given a content again."""
+    """The people at work in a share, and a record of all they did to it. They use no path twice."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
@@ -154,7 +155,7 @@ class Office:
 
 
 class Person:
-    """Writes files and meddles with them, never with those of others."""
+    """One person, who writes files and changes only their own."""
 
     def __init__(self, office: Office, number: int) -> None:
         self.office, self.number = office, number
@@ -274,7 +275,7 @@ class Person:
 
 
 def require_all_accounted_for(office: Office, counts: dict[str, int]) -> None:
-    """What was written is there or in quarantine, nobody was accused wrongly, and no equal file was missed."""
+    """Assert that each file is in place or in quarantine, no wrong one was moved, and no exact copy was missed."""
     share, files = office.site.share, office.files
     there, known, records = tree(share), office.site.known(), office.records("quarantined")
     moved = {record.path: held_bytes(share, record) for record in records}
@@ -297,7 +298,7 @@ def require_all_accounted_for(office: Office, counts: dict[str, int]) -> None:
 
 
 def require_originals(office: Office) -> None:
-    """Each file that was moved had a living original then, of its own family, and every picture still has a file."""
+    """Assert that each moved file had an original of its own family then, and each picture still has a file."""
     by_sha256 = {hashlib.sha256(data).hexdigest(): family for data, family in office.family.items()}
     moved = {(record.path, record.sha256): record.changed_at for record in office.records("quarantined")}
     for record in office.records("quarantined", "restored"):
@@ -311,7 +312,7 @@ def require_originals(office: Office) -> None:
 
 
 def require_flat(samples: list[Sample]) -> None:
-    """The second sixth is compared with the end: by then everything is loaded and has been used."""
+    """Assert that the daemon uses no more at the end than in the second sixth, when everything has been loaded."""
     sixth = len(samples) // 6
     early, late = samples[sixth : 2 * sixth], samples[-2 * sixth :]
 
@@ -363,7 +364,7 @@ def watch(office: Office, catalog: Catalog, started_s: float) -> list[Sample]:
 
 
 def settle(site: Site) -> dict[str, int]:
-    """Wait until all is judged, also after one scan more; return the counts by state."""
+    """Wait until all files are judged, and for one more scan. Returns the counts by state."""
     wait_for(lambda: site.known().keys() == paths(site.share) and "waiting" not in site.known().values(), LONG_S)
     scans = site.stderr.count(" scanned ")
     wait_for(lambda: site.stderr.count(" scanned ") > scans, LONG_S)

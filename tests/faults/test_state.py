@@ -1,6 +1,6 @@
-"""The state survives: a real daemon that is killed, whose catalogue, bundle or records rot, or that is not alone.
+"""The daemon's state under attack: kills, flipped bits in catalogue, bundle and records, a second daemon, log rotation.
 
-Whatever happens, every file is at its path or in quarantine with a record, and every group of equal files keeps one.
+Each file stays at its path or lies in quarantine with a record, and of equal files one always stays.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def site(tmp_path: Path, bundle: Path) -> Iterator[Site]:
 
 
 class Users:
-    """People who drop pictures and copies of them into a folder, all the time, until they are sent home."""
+    """A thread that writes pictures and copies of them into a folder until `put_back` is called."""
 
     def __init__(self, folder: Path, first: int = 0) -> None:
         self.folder, self._first = folder, first
@@ -72,7 +72,7 @@ class Users:
 
 
 def require_nothing_lost(root: Path, written: dict[bytes, bytes]) -> None:
-    """Every file is where it was written or in quarantine under its path, and each content is still to be had."""
+    """Assert that each written file is at its path or in quarantine, and that of equal files one is at its path."""
     there, records = tree(root), held(root)
     moved = {record.path: held_bytes(root, record) for record in records}
     assert len(moved) == len(records), "a path was moved twice"
@@ -82,7 +82,7 @@ def require_nothing_lost(root: Path, written: dict[bytes, bytes]) -> None:
 
 
 def settle(site: Site, written: dict[bytes, bytes]) -> dict[str, int]:
-    """Wait until one of equal files is left, and each of the others has its line; return the counts by state."""
+    """Wait until all copies are in quarantine and logged. Returns the counts by state."""
     copies = len(written) - len(set(written.values()))
     wait_for(lambda: len(held(site.share)) == copies and len(site.entries("duplicate")) >= copies, LONG_S)
     return site.settled()
@@ -167,7 +167,7 @@ def rot(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Rot:
 
 
 def test_a_flipped_bit_in_the_bundle_is_refused(rot: Rot, counting: Counting) -> None:
-    """Or it changed nothing that is read, such as the end of a line. No daemon starts with a damaged bundle."""
+    """Or the flip changes nothing that is read, such as a line end. No daemon starts with a damaged bundle."""
     folder = rot.site.bundle
     intact = load_bundle(folder)
     with counting("flipped bit in encoder.onnx, centroids.npy or bundle.json") as tally:

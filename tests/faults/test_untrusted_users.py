@@ -1,5 +1,7 @@
-"""Nobody is let in: names that forge lines or terminals, private folders that are not ours, links that lead out of a
-share while the daemon moves, and what a decoder that was taken over could do.
+"""Users who can write to a share gain nothing by it.
+
+Tried are names that forge output, private folders that a user made first, links that lead out of the share during a
+move, and the rights of a decoder process that was taken over.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ pytestmark = pytest.mark.timeout(1800 if PROVE else 180)
 
 
 def require_harmless(text: str, context: object) -> None:
-    """No letter that moves, colours or turns anything, and no line that a name began."""
+    """Assert that a text has no control character but line ends, and no line that was forged by a name."""
     assert not {letter for letter in text if not letter.isprintable()} - {"\n"}, (context, text)
     assert not [line for line in text.splitlines() if line.lstrip(" │").startswith(FORGED)], (context, text)
 
@@ -69,7 +71,7 @@ TRAIN = (sys.executable, "-c", "from twinwatch_training.cli import main; main()"
 
 @pytest.fixture
 def words(site: Site, tmp_path: Path) -> dict[str, str]:
-    """What the calls name: places with a forging name, and configurations that hold it in one place each."""
+    """The arguments of the calls: places with a forging name, and configurations with it in one key each."""
     paint(0).save(site.share / "picture.jpg")
     folder = tmp_path / EVIL
     folder.mkdir()
@@ -119,7 +121,7 @@ def test_an_argument_forges_nothing(
 
 
 def fill(folder: Path, count: int) -> list[Path]:
-    """Put pictures into a folder that nobody is to take for copies of each other."""
+    """Write different pictures into a folder."""
     paths = [folder / f"picture{number}.jpg" for number in range(count)]
     for number, path in enumerate(paths):
         paint(number, 240, 180).save(path, quality=90)
@@ -190,7 +192,7 @@ def children(pid: int) -> list[int]:
 
 
 def never_made(share: Path, aside: Path, kind: str) -> None:
-    """Put in the private folder's place what a user may have put there first."""
+    """Make at the private folder's path what a user may have made there before the daemon."""
     private = share / ".twinwatch"
     if kind == "link":
         private.symlink_to(aside)
@@ -243,14 +245,14 @@ def test_a_private_folder_that_a_user_made_first_is_no_quarantine(site: Site, co
 
 
 def exchange(one: Path, two: Path) -> None:
-    """Let two names change what they lead to, in one step: renameat2(2) with RENAME_EXCHANGE."""
+    """Exchange two files or folders in one step: renameat2(2) with RENAME_EXCHANGE."""
     names = os.fsencode(one), os.fsencode(two)
     assert ctypes.CDLL(None, use_errno=True).renameat2(-100, names[0], -100, names[1], 2) == 0, ctypes.get_errno()
 
 
 @contextlib.contextmanager
 def swapping(pairs: list[tuple[Path, Path]], seed: int) -> Iterator[Tally]:
-    """Exchange the two of a pair and change them back, all the time and at random; count that."""
+    """Exchange random pairs and change them back, again and again within a block. Counts the exchanges."""
     swaps, stop, random_ = Tally("exchange"), threading.Event(), random.Random(seed)
 
     def swap() -> None:

@@ -1,6 +1,6 @@
-"""Nothing is missed and no deletion is believed: a real daemon against lost events, odd writers, odd names, lost roots.
+"""A real daemon misses no file and believes no false deletion: lost events, odd writers, odd names, roots that go away.
 
-Where many files are needed they are tiny and of one colour, so that only equal bytes make copies and decoding is cheap.
+Most files are tiny and of one colour, so that only equal bytes make copies and decoding is cheap.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def site_of(home: Path, bundle: Path, roots: list[Path] | None = None, **setting
 
 @contextlib.contextmanager
 def short_queue() -> Iterator[None]:
-    """Let the kernel queue few events for who starts to watch within the block, where we may say so."""
+    """Lower the kernel's limit of queued events within a block, where that is permitted."""
     before = QUEUED_EVENTS.read_text()
     if os.access(QUEUED_EVENTS, os.W_OK):
         QUEUED_EVENTS.write_text("1024")
@@ -67,8 +67,8 @@ def folder(site: Site, request: pytest.FixtureRequest) -> Path:
     return path
 
 
-class OriginalFinder:
-    """Pictures that the daemon has judged and kept, each another one."""
+class KeptPictures:
+    """Different pictures that the daemon has judged and kept."""
 
     def __init__(self, site: Site, folder: Path, count: int, first: int) -> None:
         self.data = [plain(first + number) for number in range(count)]
@@ -81,7 +81,7 @@ class OriginalFinder:
 
 
 def wait_until_judged(site: Site, folder: Path) -> None:
-    """Wait until the catalogue knows every file beneath a folder at its path, and nothing else there."""
+    """Wait until the catalogue lists exactly the files beneath a folder, and all of them are judged."""
 
     def judged() -> bool:
         known = site.known(folder)
@@ -165,7 +165,7 @@ ARRIVALS: dict[Callable[[Path, bytes], None], str] = {
 
 def test_however_a_copy_comes_it_is_found(site: Site, folder: Path, counting: Counting) -> None:
     rounds = scaled(2, 100)
-    originals = OriginalFinder(site, folder, rounds, 0x100000)
+    originals = KeptPictures(site, folder, rounds, 0x100000)
     wanted = {}
     with counting("copy that is renamed, linked, mapped, moved in with its folder, or 10 years off") as tally:
         for arrive, action in ARRIVALS.items():
@@ -191,7 +191,7 @@ def _verdicts(site: Site, folder: Path) -> dict[str, list[str]]:
 
 
 class _Writer:
-    """Holds a file open, or mapped, that looks like a whole copy by now, and gives it other bytes later."""
+    """Holds a file open or mapped that looks like a whole copy, and writes other bytes later."""
 
     def __init__(self, path: Path, half: bytes, kind: str) -> None:
         self.path, self._kind = path, kind
@@ -217,7 +217,7 @@ class _Writer:
 
 def test_a_writer_that_pauses_is_not_taken_for_done(site: Site, folder: Path, counting: Counting) -> None:
     """For longer than `settle_seconds` each file holds a copy, or nothing; in the end a copy of another, or news."""
-    originals = OriginalFinder(site, folder, 2, 0x200000)
+    originals = KeptPictures(site, folder, 2, 0x200000)
     copied, other = originals.data
     with counting("writer that pauses halfway for longer than settle_seconds, then goes on") as tally:
         writers: dict[_Writer, bytes] = {}
@@ -296,7 +296,7 @@ def test_a_name_may_be_any_bytes(site: Site, folder: Path, counting: Counting) -
     letters = [*one_byte, b"."]
     drawn = [b"".join(random_.choices(letters, k=random_.randint(2, 255))) for _ in range(scaled(4, 1000))]
     names = {*one_byte[:: scaled(8, 1)], *NAMES, *drawn} - {b".."}
-    (data,) = OriginalFinder(site, folder, 1, 0x400000).data
+    (data,) = KeptPictures(site, folder, 1, 0x400000).data
     place = folder / "names"
     place.mkdir()
     before = len(held(site.share))
@@ -316,7 +316,7 @@ def test_a_name_may_be_any_bytes(site: Site, folder: Path, counting: Counting) -
 
 
 def _flood(site: Site, folder: Path, copied: bytes) -> Iterator[bytes]:
-    """Files that come while the daemon cannot take in events, more than the kernel keeps for it."""
+    """More files than the kernel queues events for, written while the daemon is stopped."""
     assert site.process is not None
     site.process.send_signal(signal.SIGSTOP)
     try:
@@ -330,7 +330,7 @@ def _flood(site: Site, folder: Path, copied: bytes) -> Iterator[bytes]:
 
 
 def _burst(site: Site, folder: Path, copied: bytes) -> Iterator[bytes]:
-    """QuarantineDirs made and filled at once, one in the other, and renamed while a writer is at work beneath them."""
+    """Nested folders that are made, filled and renamed at once, while a writer is at work beneath them."""
     for number in range(scaled(40, 3000)):
         top = folder / f"new{number}"
         deep = top / "a" / "b"
@@ -369,7 +369,7 @@ def test_what_events_do_not_tell_the_scan_finds(
 ) -> None:
     """Each file ends up judged at its last path; every copy among them is in quarantine."""
     place = folder / losing.__name__
-    (copied,) = OriginalFinder(site, place, 1, 0x500000 + list(LOSSES).index(losing)).data
+    (copied,) = KeptPictures(site, place, 1, 0x500000 + list(LOSSES).index(losing)).data
     before = len(held(site.share))
     with counting(LOSSES[losing]) as tally:
         written = []
@@ -439,7 +439,7 @@ def _unmount(place: Path) -> None:
 
 
 class Bell:
-    """Wakes the daemon's patrol, which else looks at its roots every few seconds: by a folder that is renamed."""
+    """Wakes the daemon's root monitor, by renaming a folder. Otherwise it looks at its roots every few seconds."""
 
     def __init__(self, root: Path) -> None:
         self._folder = root / "0"
@@ -520,7 +520,7 @@ LIMITED = (
 
 
 def test_more_folders_than_watches_are_told_and_scanned(tmp_path: Path, bundle: Path, counting: Counting) -> None:
-    """The limit is that of a user namespace of the daemon's own, so nobody else feels it."""
+    """The daemon runs in a user namespace with a limit of its own, so that no other process is affected."""
     tried = subprocess.run(
         [*LIMITED, "cat", "/proc/sys/user/max_inotify_watches"], capture_output=True, text=True, check=False
     )

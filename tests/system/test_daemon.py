@@ -1,4 +1,4 @@
-"""The daemon's main job on real folders: copies are found, moved, brought back; restarts lose and repeat nothing."""
+"""The daemon on real folders: it finds copies, moves and restores them, and survives restarts and rebuilds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from twinwatch.store import Catalog
 
 
 def fill(folder: Path, count: int = 6) -> list[Path]:
-    """Put different pictures into a folder."""
+    """Write different pictures into a folder."""
     paths = [folder / f"picture{number}.jpg" for number in range(count)]
     for number, path in enumerate(paths):
         paint(number).save(path, quality=90)
@@ -29,7 +29,7 @@ def fill(folder: Path, count: int = 6) -> list[Path]:
 
 
 def facts(path: Path) -> tuple[bytes, int, int, int, int]:
-    """Bytes, owner, group, mode and modification time."""
+    """Return a file's bytes, owner, group, mode and modification time."""
     status = path.stat()
     return path.read_bytes(), status.st_uid, status.st_gid, status.st_mode, status.st_mtime_ns
 

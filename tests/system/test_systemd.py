@@ -1,4 +1,4 @@
-"""The unit and what installs it, by systemd's own judgement where it is at hand; and the daemon's talk with systemd."""
+"""The systemd unit, its installation, and the messages that the daemon sends to systemd."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="no make he
 
 
 class Talk:
-    """The socket a service manager listens on; `heard` is every message so far, `skip` forgets them."""
+    """The socket on which a service manager listens. `heard` holds every message so far."""
 
     def __init__(self, address: Path) -> None:
         self.address = address
@@ -61,7 +61,7 @@ def talk(tmp_path: Path) -> Iterator[Talk]:
 
 @contextmanager
 def daemon(site: Site, talk: Talk) -> Iterator[subprocess.Popen[bytes]]:
-    """The daemon as a service manager starts it: no capability, no way to new rights, a narrow umask."""
+    """Start the daemon as systemd does: without capabilities or a way to new rights, and with a narrow umask."""
     narrow: list[str] = []
     if shutil.which("setpriv"):
         # Only root has a bounding set that it may empty, and only there does it matter.
@@ -136,7 +136,7 @@ def test_a_log_that_was_rotated_is_left_alone_after_a_reload(site: Site, talk: T
 
 
 def unit(folder: Path, *drop_ins: str) -> Path:
-    """A copy of the unit that systemd can judge where nothing is installed, with drop-ins of these contents."""
+    """Copy the unit into a folder, with these drop-ins. systemd-analyze can check it there without an installation."""
     text = (UNITS / "twinwatch.service").read_text()
     copy = folder / "twinwatch.service"
     copy.write_text(re.sub(r"^ExecStart=\S+", f"ExecStart={sys.executable}", text, flags=re.MULTILINE))
@@ -276,7 +276,7 @@ def test_the_check_is_called_in_one_way_everywhere() -> None:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A copy of the Makefile with what a deletion that was cut short left of its virtual environment."""
+    """A copy of the Makefile beside half a virtual environment, as an interrupted deletion leaves it."""
     shutil.copy(PROJECT / "Makefile", tmp_path)
     shutil.copytree(UNITS, tmp_path / "systemd")
     for name in ("pyproject.toml", "constraints.txt", ".venv/bin/python", ".venv/.run"):
