@@ -128,12 +128,14 @@ def loaded_by(statement: str) -> set[str]:
     [
         ("import twinwatch.config", {"PIL", "pillow_heif", "numpy", "cv2", "onnxruntime", "sqlalchemy"}),
         ("from twinwatch.calibration import calibrate, edited_bytes", {"twinwatch.judging", "twinwatch.store"}),
+        # A file can be put back where the model, ONNX Runtime or OpenCV is broken.
+        ("import twinwatch.review", {"onnxruntime", "cv2", "PIL", "twinwatch.judging", "twinwatch.workers"}),
         # A decoder is a process of its own: whatever this loads, each of them holds in memory.
         ("import twinwatch.workers.tasks", {"pydantic", "structlog", "sqlalchemy", "onnxruntime", "cv2"}),
         # What only reads the catalogue answers at once.
         ("from twinwatch.store import resolve_root", {"onnxruntime", "cv2", "PIL", "torch"}),
     ],
-    ids=["config", "calibration", "workers", "store"],
+    ids=["config", "calibration", "review", "workers", "store"],
 )  # fmt: skip
 def test_an_import_stays_light(statement: str, unwanted: set[str]) -> None:
     assert loaded_by(statement) & unwanted == set()
