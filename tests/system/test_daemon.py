@@ -38,18 +38,21 @@ def test_copies_are_quarantined_and_every_byte_comes_back(site: Site) -> None:
     pictures = fill(site.share)
     site.start()
     assert site.settled()["kept"] == 6
-    exact = site.share / "sub" / "exact copy.jpg"
+    exact, mirrored, smaller, stranger = (
+        site.share / name for name in ("sub/exact copy.jpg", "mirrored.png", "smaller.webp", "stranger.jpg")
+    )
+    made = site.home / "made"  # each comes into the share as a whole, with its mode and its time
+    made.mkdir()
+    shutil.copy(pictures[0], made / exact.name)
+    ImageOps.mirror(paint(1)).save(made / mirrored.name)
+    paint(2).resize((240, 180)).save(made / smaller.name, quality=60)
+    paint(99).save(made / stranger.name)
+    (made / exact.name).chmod(0o640)
+    os.utime(made / mirrored.name, ns=(10**18, 10**18 + 7))
+    before = {path: facts(made / path.name) for path in (exact, mirrored, smaller)}
     exact.parent.mkdir()
-    shutil.copy(pictures[0], exact)
-    mirrored = site.share / "mirrored.png"
-    ImageOps.mirror(paint(1)).save(mirrored)
-    smaller = site.share / "smaller.webp"
-    paint(2).resize((240, 180)).save(smaller, quality=60)
-    stranger = site.share / "stranger.jpg"
-    paint(99).save(stranger)
-    exact.chmod(0o640)
-    os.utime(mirrored, ns=(10**18, 10**18 + 7))
-    before = {path: facts(path) for path in (exact, mirrored, smaller)}
+    for path in (exact, mirrored, smaller, stranger):
+        (made / path.name).rename(path)
 
     for copy, original, kind in ((exact, 0, "exact"), (mirrored, 1, "near"), (smaller, 2, "near")):
         entry = site.event_of(copy)
