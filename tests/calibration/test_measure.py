@@ -1,4 +1,4 @@
-"""Bounds of rates, the levels that are chosen, and what an admin is told."""
+"""The bounds of rates, the evidence level that is chosen, and the sentences for an admin."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from twinwatch.calibration import Calibration, findings
-from twinwatch.calibration.measure import LEVELS, SuspectPair, _accused, _level
+from twinwatch.calibration.pairs import LEVELS, SuspectPair, count_false_alarms, lowest_level
 from twinwatch.calibration.rates import Rate, trials_needed
 
 
@@ -32,17 +32,17 @@ def test_as_many_trials_as_are_needed_and_not_one_more() -> None:
     assert Rate(0, needed).high <= 0.001 < Rate(0, needed - 1).high
 
 
-def test_the_lowest_level_that_keeps_to_what_is_bearable() -> None:
+def test_the_lowest_level_that_keeps_to_the_limit_of_false_alarms() -> None:
     pairs, evidence = [(0, 1), (1, 2), (3, 4)], [0.62, 0.71, 0.97]
-    assert [_accused(pairs, evidence, level) for level in (0.6, 0.65, 0.95)] == [5, 4, 2]
-    assert _level(pairs, evidence, 10, 0.5) == LEVELS[0]
-    assert _level(pairs, evidence, 10, 0.4) == 0.65
-    assert _level(pairs, evidence, 10, 0.2) == 0.75
-    assert _level(pairs, evidence, 10, 0.0) == LEVELS[-1]
+    assert [count_false_alarms(pairs, evidence, level) for level in (0.6, 0.65, 0.95)] == [5, 4, 2]
+    assert lowest_level(pairs, evidence, max_false_alarms=5) == LEVELS[0]
+    assert lowest_level(pairs, evidence, max_false_alarms=4) == 0.65
+    assert lowest_level(pairs, evidence, max_false_alarms=2) == 0.75
+    assert lowest_level(pairs, evidence, max_false_alarms=0) == LEVELS[-1]
 
 
-def outcome(accused: Rate, bearable: float, *suspicions: SuspectPair) -> str:
-    found = Calibration(0.9, 0.6, {}, {}, accused, bearable, suspicions, left_out=0)
+def outcome(false_alarms: Rate, max_false_alarm_rate: float, *suspects: SuspectPair) -> str:
+    found = Calibration(0.9, 0.6, {}, {}, false_alarms, max_false_alarm_rate, suspects, left_out=0)
     return "\n".join(findings(found))
 
 
@@ -53,7 +53,7 @@ def test_a_sample_that_is_too_small_is_called_so() -> None:
     assert "no evidence level keeps" in outcome(Rate(2, 100), 0.001)
 
 
-def test_suspicions_are_named_safely_and_counted() -> None:
+def test_suspect_pairs_are_named_safely_and_counted() -> None:
     pair = SuspectPair(Path("a\x1b[31m.jpg"), Path("b.jpg"), 0.5, 0.98)
     told = outcome(Rate(50, 100), 1.0, *[pair] * 25)
     assert "\x1b" not in told and "b.jpg (distance 0.500, evidence 0.98)" in told

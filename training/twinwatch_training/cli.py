@@ -19,7 +19,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from twinwatch import __version__
-from twinwatch.calibration import EDITS, HARD_EDITS, OTHER_EDITS, calibrate, calibrated, findings
+from twinwatch.calibration import (
+    EDITS,
+    HARD_EDITS,
+    OTHER_EDITS,
+    CalibrationRun,
+    calibrate,
+    findings,
+    write_calibrated,
+)
 from twinwatch.cli import SafeGroup, calibration_table
 from twinwatch.errors import ConfigError, TwinwatchError
 from twinwatch.search import Encoder, bundle_path, load_bundle, require_writable_target
@@ -275,14 +283,12 @@ class _Screen:
 
     def calibrate_with_evidence(self, steps: Steps, out: Path, bearable: float, sample: int) -> None:
         bundle, paths = load_bundle(out), steps.held_out_paths
-        found = calibrate(
-            bundle, Encoder(bundle, "cpu", threads=0), paths, bearable / 10_000, sample, len(paths),
-            steps.fitted.run.seed, self.progress,
-        )  # fmt: skip
+        run = CalibrationRun(paths, bearable / 10_000, sample, limit=len(paths), seed=steps.fitted.run.seed)
+        found = calibrate(run, bundle, Encoder(bundle, "cpu", threads=0), self.progress)
         self._bars.console.print(calibration_table(found))
         for line in findings(found):
             self._say(line)
-        calibrated(bundle, found, out)
+        write_calibrated(bundle, found, out)
 
     def evaluate(self, steps: Steps, false_alarms: float) -> Evaluation:
         evaluation = steps.evaluate(false_alarms)

@@ -1,6 +1,7 @@
-"""Measures on real pictures what would be found and who accused, and chooses radius and evidence level.
+"""Measures the error rates of a bundle on real pictures and chooses its radius and evidence level.
 
-The running daemon never imports it.
+It holds the catalogue of edits, error rates with their bounds, and the calibration of a bundle. It never changes the
+pictures it measures on, and the running daemon never imports it.
 """
 
 import lazy_loader

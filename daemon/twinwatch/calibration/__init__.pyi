@@ -9,9 +9,12 @@ from .edits import (
 )
 from .measure import (
     Calibration as Calibration,
+    CalibrationRun as CalibrationRun,
     calibrate as calibrate,
-    calibrated as calibrated,
-    findings as findings,
+    write_calibrated as write_calibrated,
+)
+from .pictures import (
     pictures_below as pictures_below,
     view_of as view_of,
 )
+from .report import findings as findings

@@ -1,6 +1,6 @@
-"""The catalogue of edits that make a known copy: full pictures in, full pictures out, no chance involved.
+"""The catalogue of edits that turn a picture into a known copy. Every edit is deterministic.
 
-For measuring only: calibration and the leaderboard share it, the encoder never learns from it.
+For measuring only: calibration, the leaderboard and the benchmarks use it. The encoder is never trained on it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Edit = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 """uint8 [H, W, 3] RGB -> uint8 [H', W', 3], at least one pixel a side."""
 
 _LONGEST_SIDE = 2048  # larger pictures are reduced before they are edited
-_SAVED_QUALITY = 95  # the edited picture is stored as a JPEG once more, as any editor would
+_SAVED_QUALITY = 95  # JPEG quality of the edited picture, as editors save it
 _BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
 
 
@@ -40,7 +40,7 @@ def _blur(share_of_width: float) -> Edit:
 
 
 def _shift(share: float) -> Edit:
-    """To the right and down; what is uncovered is black, what leaves the frame is lost."""
+    """Move to the right and down by `share` of each side; the uncovered part is black."""
 
     def change(image: Image.Image) -> Image.Image:
         moved = Image.new("RGB", image.size, _BLACK)
@@ -58,17 +58,19 @@ def _half(image: Image.Image) -> Image.Image:
     return image.resize((max(1, image.width // 2), max(1, image.height // 2)), Image.Resampling.LANCZOS)
 
 
-def _jpeg(quality: int) -> Edit:
+def _stored_as(format: str, **options: Any) -> Edit:
+    """Save in a format of Pillow and read back."""
+
     def change(image: Image.Image) -> Image.Image:
         stored = io.BytesIO()
-        image.save(stored, "JPEG", quality=quality)
+        image.save(stored, format, **options)
         return Image.open(stored)
 
     return _edit(change)
 
 
 def _crop(share: float) -> Edit:
-    """Keep the middle, `share` less of each side."""
+    """Keep the middle: `share` of the width and of the height is cut away."""
 
     def change(image: Image.Image) -> Image.Image:
         left, top = int(image.width * share / 2), int(image.height * share / 2)
@@ -78,12 +80,12 @@ def _crop(share: float) -> Edit:
 
 
 def _border(share: float) -> Edit:
-    """White, `share` of the longer side on all four."""
+    """Add a white border on all four sides, as wide as `share` of the longer side."""
     return _edit(lambda image: ImageOps.expand(image, max(1, round(max(image.size) * share)), _WHITE))
 
 
 def _caption(image: Image.Image) -> Image.Image:
-    """A black bar with a line of white text over the lowest eighth."""
+    """Cover the lowest eighth with a black bar and a line of white text."""
     top = image.height - max(1, image.height // 8)
     captioned = image.copy()
     draw = ImageDraw.Draw(captioned)
@@ -105,7 +107,7 @@ def _colour(level: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> Edit
 
 
 def _turn_and_crop(degrees: float) -> Edit:
-    """Turned, and cut to the largest upright rectangle of the same shape that shows no corner."""
+    """Rotate, and crop to the largest upright rectangle of the same aspect ratio without empty corners."""
 
     def change(image: Image.Image) -> Image.Image:
         angle = math.radians(degrees)
@@ -118,13 +120,13 @@ def _turn_and_crop(degrees: float) -> Edit:
 
 
 def _pad_square(image: Image.Image) -> Image.Image:
-    """To a square on white; a picture that is one already becomes half as wide again."""
+    """Pad with white to a square; a square picture becomes half as wide again."""
     side = max(image.size) if image.width != image.height else image.width * 3 // 2
     return ImageOps.pad(image, (side, max(image.size)), color=_WHITE)
 
 
 def _screenshot(image: Image.Image) -> Image.Image:
-    """As a viewer shows it: a title bar above, a status bar below, a frame, a few buttons."""
+    """Draw the window of a picture viewer around it: title bar with buttons, status bar, frame."""
     bar, frame = max(4, image.height // 10), max(2, image.width // 25)
     shot = Image.new("RGB", (image.width + 2 * frame, image.height + 2 * bar), (236, 236, 240))
     draw = ImageDraw.Draw(shot)
@@ -140,7 +142,7 @@ def _screenshot(image: Image.Image) -> Image.Image:
 
 
 def _sticker(image: Image.Image) -> Image.Image:
-    """A round face over a fifth of the area, off the middle."""
+    """Cover a fifth of the area with a round face, off the middle."""
     radius = math.sqrt(image.width * image.height / 5 / math.pi)
     x, y = image.width * 0.62, image.height * 0.4
     stuck = image.copy()
@@ -161,7 +163,7 @@ def _squeeze(share: float) -> Edit:
 
 
 def _halftone(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Printed: each channel thresholded by an ordered 4x4 pattern (Bayer 1973), then seen from afar."""
+    """Print and view from afar: threshold each channel with an ordered 4x4 pattern (Bayer 1973), then blur."""
     pattern = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]], np.float32) * 16 + 8
     height, width = pixels.shape[:2]
     screen = np.tile(pattern, (height // 4 + 1, width // 4 + 1))[:height, :width, None]  # [H, W, 1]
@@ -170,7 +172,7 @@ def _halftone(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _logo(image: Image.Image) -> Image.Image:
-    """A small white plate with two letters in the lower right corner."""
+    """Put a small white plate with two letters into the lower right corner."""
     side = max(8, min(image.size) // 8)
     marked = image.copy()
     draw = ImageDraw.Draw(marked)
@@ -184,17 +186,8 @@ def _sharpen(image: Image.Image) -> Image.Image:
     return image.filter(ImageFilter.UnsharpMask(2, 150, 2))
 
 
-def _stored_as(format: str, **options: Any) -> Edit:
-    def change(image: Image.Image) -> Image.Image:
-        stored = io.BytesIO()
-        image.save(stored, format, **options)
-        return Image.open(stored)
-
-    return _edit(change)
-
-
-def _three(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Three different edits of the two catalogues, drawn by the picture itself."""
+def _three_edits(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Apply three different edits of EDITS and HARD_EDITS, drawn by a checksum of the pixels."""
     drawn = random.Random(zlib.crc32(pixels.tobytes()))
     out = pixels
     for name in drawn.sample([*EDITS, *(each for each in HARD_EDITS if each != "three")], 3):
@@ -213,8 +206,8 @@ EDITS: Mapping[str, Edit] = MappingProxyType(
         "mirror": _edit(ImageOps.mirror),
         "flip": _edit(ImageOps.flip),
         "half": _edit(_half),
-        "jpeg_30": _jpeg(30),
-        "jpeg_10": _jpeg(10),
+        "jpeg_30": _stored_as("JPEG", quality=30),
+        "jpeg_10": _stored_as("JPEG", quality=10),
         "crop_10": _crop(0.10),
         "crop_20": _crop(0.20),
         "brighter_25": _edit(lambda image: ImageEnhance.Brightness(image).enhance(1.25)),
@@ -224,7 +217,7 @@ EDITS: Mapping[str, Edit] = MappingProxyType(
         "caption": _edit(_caption),
     }
 )
-"""Name -> edit, in the order in which tables show them."""
+"""Edits that every copy detector should find: name -> edit, in the order of tables."""
 
 HARD_EDITS: Mapping[str, Edit] = MappingProxyType(
     {
@@ -243,10 +236,10 @@ HARD_EDITS: Mapping[str, Edit] = MappingProxyType(
         "gamma_0.5": _colour(lambda levels: levels**0.5),
         "gamma_2": _colour(lambda levels: levels**2),
         "halftone": _halftone,
-        "three": _three,
+        "three": _three_edits,
     }
 )
-"""Harder ones, of which a good tool finds most."""
+"""Harder edits. A good tool finds most of these copies."""
 
 OTHER_EDITS: Mapping[str, Edit] = MappingProxyType(
     {
@@ -258,31 +251,31 @@ OTHER_EDITS: Mapping[str, Edit] = MappingProxyType(
         "jpeg2000": _stored_as("JPEG2000", quality_mode="rates", quality_layers=[20]),
     }
 )
-"""What programs do on their own: reported beside the others, never averaged with them."""
+"""Edits that programs make on their own. They are reported beside the others and never averaged with them."""
 
 ALL_EDITS: Mapping[str, Edit] = MappingProxyType({**EDITS, **HARD_EDITS, **OTHER_EDITS})
 
 SEED_EDITS = ("blur_1", "shift_10", "rotate_180", "mirror")
-"""The four edits of the seed's article."""
+"""The four edits that the article measures, from which the preset `seed` comes."""
 
 
 def edit_file(path: Path, name: str) -> NDArray[np.uint8]:
     """Return the picture in `path` after the edit called `name`: uint8 [H, W, 3]."""
-    return ALL_EDITS[name](_full(path))
+    return ALL_EDITS[name](_decoded(path))
 
 
 def edited_bytes(path: Path) -> Iterator[bytes]:
-    """Yield the picture in `path` after each edit of ALL_EDITS, stored as a JPEG once more, as any editor would."""
-    full = _full(path)
+    """Yield the picture in `path` after each edit of ALL_EDITS, in that order, encoded as JPEG as an editor would."""
+    pixels = _decoded(path)
     for edit in ALL_EDITS.values():
-        yield _saved(edit(full))
+        yield _encoded(edit(pixels))
 
 
-def _full(path: Path) -> NDArray[np.uint8]:
+def _decoded(path: Path) -> NDArray[np.uint8]:
     return decode_fit(path.read_bytes(), _LONGEST_SIDE, MAX_MEGAPIXELS).pixels
 
 
-def _saved(pixels: NDArray[np.uint8]) -> bytes:
+def _encoded(pixels: NDArray[np.uint8]) -> bytes:
     stored = io.BytesIO()
     Image.fromarray(pixels).save(stored, "JPEG", quality=_SAVED_QUALITY)
     return stored.getvalue()

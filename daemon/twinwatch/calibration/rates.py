@@ -1,4 +1,7 @@
-"""How much a count of rare events says: exact bounds for a share (Clopper and Pearson 1934)."""
+"""Rates with confidence bounds, and how many trials a claim needs.
+
+The bounds are exact for a binomial share (Clopper and Pearson 1934), so they hold for rare events and few trials.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,14 @@ _TAIL = 0.025  # on each side: 95% confidence
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """`hits` of `of` trials, with the bounds that hold its true share with a confidence of 95%."""
+    """`hits` of `of` trials, at least one, and the bounds of the true share with 95% confidence; shares are 0 to 1."""
 
     hits: int
     of: int
 
     @property
     def share(self) -> float:
+        """The measured share."""
         return self.hits / self.of
 
     @property
@@ -32,12 +36,12 @@ class Rate:
 
 
 def trials_needed(share: float) -> int:
-    """How many trials without a hit put the upper bound at `share`."""
+    """Return the smallest number of trials that, without any hit, puts the upper bound at `share` or below."""
     return 1 if share >= 1 else math.ceil(math.log(_TAIL) / math.log1p(-share))
 
 
 def _at_most(hits: int, of: int, share: float) -> float:
-    """P(X <= hits) for X binomial."""
+    """P(X <= hits) for X binomial of `of` trials; through logarithms, as large factorials overflow."""
     if share <= 0 or share >= 1:
         return float(share <= 0 or hits >= of)
     whole = math.lgamma(of + 1)
@@ -50,7 +54,7 @@ def _at_most(hits: int, of: int, share: float) -> float:
 
 
 def _solve(beyond: Callable[[float], bool]) -> float:
-    """The share from which on `beyond` holds, by bisection."""
+    """Find by bisection the share in 0 to 1 above which `beyond` holds."""
     low, high = 0.0, 1.0
     for _ in range(60):
         middle = (low + high) / 2
