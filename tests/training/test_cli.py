@@ -21,9 +21,9 @@ from PIL import Image
 
 from twinwatch.calibration import ALL_EDITS
 from twinwatch.search import load_bundle
+from twinwatch_training.checkpoint import load_trained
 from twinwatch_training.model import embedder
 from twinwatch_training.presets import preset
-from twinwatch_training.train import load_fitted
 
 Train = Callable[..., Any]
 Fill = Callable[[Path, int], Path]
@@ -54,7 +54,7 @@ def test_the_onnx_file_keeps_its_contract_and_equals_torch(finished: Any) -> Non
     (taken,), (given,) = session.get_inputs(), session.get_outputs()
     assert (taken.name, taken.type, taken.shape[1:]) == ("pixels", "tensor(uint8)", [32, 32, 3])
     assert (given.name, given.type, given.shape[1:]) == ("embedding", "tensor(float)", [256])
-    model = load_fitted(finished.out.with_name("bundle.work"), preset, torch.device("cpu")).model
+    model = load_trained(finished.out.with_name("bundle.work"), preset, torch.device("cpu")).model
     rng = np.random.default_rng(0)
     for count in (1, 2, 33):
         pixels = rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from twinwatch.calibration import ALL_EDITS
 from twinwatch.errors import ConfigError
-from twinwatch_training.baselines import peers
+from twinwatch_training.baselines import baselines
 from twinwatch_training.calibrate import Distances, calibrate, load_distances, measure, pairwise, save_distances
 from twinwatch_training.cluster import cluster
 from twinwatch_training.data import edited_copies, load_pictures, split
@@ -94,7 +94,7 @@ def test_distances_and_radius() -> None:
     assert found.copies["near"].tolist() == [1, 2, 3]
     assert found.copies["far"].tolist() == [4, 1, 70]
     assert found.nearer["far"].tolist() == [0, 0, 2]
-    assert found.strangers.tolist() == [10, 10, 90]
+    assert found.non_copies.tolist() == [10, 10, 90]
     assert found.nearest.tolist() == [1, 0, 1]
 
     everything = calibrate(found, 1.0, 1.0)
@@ -122,7 +122,7 @@ def test_distances_are_kept(tmp_path: Path) -> None:
     read = load_distances(tmp_path)
     assert read.copies.keys() == {"blur_2.5"}
     assert np.array_equal(read.copies["blur_2.5"], found.copies["blur_2.5"])
-    assert np.array_equal(read.strangers, found.strangers)
+    assert np.array_equal(read.non_copies, found.non_copies)
     assert read.to_centroid == found.to_centroid
 
 
@@ -133,7 +133,7 @@ def test_what_lies_far_from_every_centroid_is_given_more_room() -> None:
     assert found.to_centroid == 10
     # As far as it was moved, less three quarters of what it lies beyond 10 from its centroid, but at most 0.15 of that.
     assert found.copies["edit"].tolist() == [1 - 0.75, 8 + 6, 190 - 1.5]
-    assert found.strangers.tolist() == [50, 50, 50]
+    assert found.non_copies.tolist() == [50, 50, 50]
 
 
 def test_recall_at_a_false_alarm_rate() -> None:
@@ -180,7 +180,7 @@ def test_a_hash_is_compared_by_the_bits_that_differ(texture: Texture) -> None:
     stored = [io.BytesIO(), io.BytesIO()]
     Image.fromarray(texture(1)).save(stored[0], "PNG")
     Image.fromarray(texture(2)).save(stored[1], "PNG")
-    (method,) = peers(["phash"])
+    (method,) = baselines(["phash"])
     one, other = method.embed(np.stack([method.take(each.getvalue()) for each in stored]))
     hashes = [imagehash.phash(Image.open(each)) for each in stored]
     assert round(float(((one - other) ** 2).sum())) == hashes[0] - hashes[1] > 0

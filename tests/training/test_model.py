@@ -1,4 +1,4 @@
-"""The two networks, and the views that the default one learns from."""
+"""The two networks, and the augmentations that the default one is trained with."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import torch
 from torch import nn
 from torch.nn.functional import avg_pool2d
 
-from twinwatch_training.augment import make_views, orientations
+from twinwatch_training.augment import augment, orientations
+from twinwatch_training.losses import info_nce
 from twinwatch_training.model import AutoEncoder, Exported, embedder
-from twinwatch_training.presets import COPY, DEFAULT, SEED
-from twinwatch_training.train import info_nce
+from twinwatch_training.presets import DEFAULT, SEED, STRONG
 
 
 def test_the_seed_is_built_as_its_article_says() -> None:
@@ -75,20 +75,20 @@ def test_orientations_are_the_eight_of_the_square() -> None:
 
 def test_views_are_pictures_and_follow_their_generator() -> None:
     pictures = torch.rand(16, 3, 128, 128)
-    views = make_views(pictures, COPY, 2, torch.Generator().manual_seed(1))
+    views = augment(pictures, STRONG, 2, torch.Generator().manual_seed(1))
     assert views.shape == (16, 3, 64, 64)
     assert views.min() >= 0 and views.max() <= 1
-    assert torch.equal(views, make_views(pictures, COPY, 2, torch.Generator().manual_seed(1)))
-    assert not torch.equal(views, make_views(pictures, COPY, 2, torch.Generator().manual_seed(2)))
+    assert torch.equal(views, augment(pictures, STRONG, 2, torch.Generator().manual_seed(1)))
+    assert not torch.equal(views, augment(pictures, STRONG, 2, torch.Generator().manual_seed(2)))
 
 
 def test_views_without_any_change_are_one_of_the_eight_orientations() -> None:
     still = replace(
-        COPY, scale=(1, 1), stretch=0, shift=0, turn_degrees=0, plain_share=1, blur_share=0, brightness=(1, 1),
+        STRONG, scale=(1, 1), stretch=0, shift=0, turn_degrees=0, plain_share=1, blur_share=0, brightness=(1, 1),
         contrast=(1, 1), gamma=(1, 1), tint=0, grey_share=0, bar_share=0, sticker_share=0, noise_share=0,
     )  # fmt: skip
     pictures = torch.rand(32, 3, 32, 32)
-    views = make_views(pictures, still, 2, torch.Generator().manual_seed(0))
+    views = augment(pictures, still, 2, torch.Generator().manual_seed(0))
     errors = (orientations(avg_pool2d(pictures, 2)) - views[:, None]).abs().amax(dim=(2, 3, 4))  # [32, 8]
     assert errors.min(dim=1).values.max() < 1e-4
     assert len(set(errors.argmin(dim=1).tolist())) == 8

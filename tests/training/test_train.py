@@ -1,4 +1,4 @@
-"""The loop: resumed equals uninterrupted, and a run is never mixed with another."""
+"""The training loop: resumed equals uninterrupted, and a run is never mixed with another."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from twinwatch.errors import ConfigError, TwinwatchError
+from twinwatch_training.checkpoint import EpochLoss, RunSettings, TrainedModel, load_trained
 from twinwatch_training.data import Pictures, load_pictures, split
+from twinwatch_training.losses import koleo
 from twinwatch_training.presets import DEFAULT, SEED, Preset, preset
-from twinwatch_training.train import EpochLoss, Fitted, Run, choose_device, fit, load_fitted, nearness
+from twinwatch_training.train import TrainingRun, choose_device, fit
 
 EPOCHS = 3
 Fill = Callable[[Path, int], Path]
@@ -34,12 +36,10 @@ def go(
     on_epoch: Callable[[int, EpochLoss], None],
     epochs: int = EPOCHS,
     device: str = "cpu",
-) -> Fitted:
-    run = Run("data", pictures.fingerprint, chosen.name, 7, epochs)
-    return fit(
-        run=run, preset=chosen, pictures=pictures, split=split(len(pictures), 7), work=work,
-        device=torch.device(device), progress=silent, on_epoch=on_epoch,
-    )  # fmt: skip
+) -> TrainedModel:
+    settings = RunSettings("data", pictures.fingerprint, chosen.name, 7, epochs)
+    run = TrainingRun(settings, chosen, pictures, split(len(pictures), 7), work, torch.device(device))
+    return fit(run, silent, on_epoch)
 
 
 @pytest.mark.parametrize("chosen", [SEED, DEFAULT], ids=lambda each: each.name)
@@ -59,7 +59,7 @@ def test_a_resumed_run_ends_in_the_same_weights(chosen: Preset, folder: Path, tm
     assert [each.total for each in resumed.history] == [each.total for each in whole.history]
     ours, theirs = resumed.model.state_dict(), whole.model.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    read = load_fitted(tmp_path / "cut", preset, torch.device("cpu")).model.state_dict()
+    read = load_trained(tmp_path / "cut", preset, torch.device("cpu")).model.state_dict()
     assert all(torch.equal(read[name], theirs[name]) for name in theirs)
 
 
@@ -83,17 +83,17 @@ def test_an_unfinished_or_missing_run_is_not_exported(folder: Path, tmp_path: Pa
         raise KeyboardInterrupt
 
     with pytest.raises(ConfigError, match=r"holds no checkpoint\.pt"):
-        load_fitted(tmp_path, preset, torch.device("cpu"))
+        load_trained(tmp_path, preset, torch.device("cpu"))
     with pytest.raises(KeyboardInterrupt):
         go(SEED, load_pictures(folder, 32, silent), tmp_path, stop)
     with pytest.raises(ConfigError, match="1 of 3 epochs"):
-        load_fitted(tmp_path, preset, torch.device("cpu"))
+        load_trained(tmp_path, preset, torch.device("cpu"))
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     (tmp_path / "checkpoint.pt").write_bytes(b"torn")
     with pytest.raises(TwinwatchError, match=r"checkpoint\.pt"):
-        load_fitted(tmp_path, preset, torch.device("cpu"))
+        load_trained(tmp_path, preset, torch.device("cpu"))
 
 
 def test_a_loss_that_is_no_number_stops_the_run(folder: Path, tmp_path: Path) -> None:
@@ -102,11 +102,11 @@ def test_a_loss_that_is_no_number_stops_the_run(folder: Path, tmp_path: Path) ->
         go(wild, load_pictures(folder, DEFAULT.source_side, silent), tmp_path, lambda *_: None)
 
 
-def test_nearness_looks_at_the_nearest_stranger_alone() -> None:
+def test_koleo_looks_at_the_nearest_negative_alone() -> None:
     angles = torch.tensor([0.0, 1.0, 2.5, 0.1, 0.9, 2.5])  # three pictures, then the copy of each
     rows = torch.stack([angles.cos(), angles.sin()], dim=1)  # [6, 2]
-    apart = torch.tensor([0.9, 0.9, 1.5, 0.8, 0.8, 1.5])  # in radians, each to its nearest but its twin
-    assert nearness(rows).item() == pytest.approx(-torch.log(2 * torch.sin(apart / 2)).mean().item(), abs=1e-5)
+    apart = torch.tensor([0.9, 0.9, 1.5, 0.8, 0.8, 1.5])  # in radians, each to the nearest but its positive
+    assert koleo(rows).item() == pytest.approx(-torch.log(2 * torch.sin(apart / 2)).mean().item(), abs=1e-5)
 
 
 def test_devices() -> None:
@@ -127,7 +127,7 @@ def test_a_gpu_learns_from_replayed_steps_as_from_others(
     quick = replace(chosen, batch=8, bfloat16=False)  # 7 steps an epoch
     pictures = load_pictures(folder, chosen.source_side, silent)
     replayed = go(quick, pictures, tmp_path / "replayed", lambda *_: None, device="cuda")
-    monkeypatch.setattr("twinwatch_training.train._STEPS_BEFORE_RECORDING", 1000)
+    monkeypatch.setattr("twinwatch_training.cuda_graph.WARM_UP_STEPS", 1000)
     stepped = go(quick, pictures, tmp_path / "stepped", lambda *_: None, device="cuda")
     for ours, theirs in zip(replayed.history, stepped.history, strict=True):
         assert ours.total == pytest.approx(theirs.total, rel=0.02)
@@ -144,6 +144,6 @@ def test_a_run_goes_on_on_another_device(folder: Path, tmp_path: Path) -> None:
     for device in ("cpu", "cuda"):
         with pytest.raises(KeyboardInterrupt):
             go(SEED, pictures, tmp_path, stop, device=device)
-    fitted = go(SEED, pictures, tmp_path, stop, device="cpu")
-    losses = [each.total for each in fitted.history]
+    trained = go(SEED, pictures, tmp_path, stop, device="cpu")
+    losses = [each.total for each in trained.history]
     assert losses == sorted(losses, reverse=True)

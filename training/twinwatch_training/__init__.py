@@ -1,1 +1,1 @@
-"""Learns the encoder that the twinwatch daemon uses. Needs the `training` extra."""
+"""Trains the encoder that the twinwatch daemon uses. Needs the `training` extra."""

@@ -1,4 +1,4 @@
-"""What one would use instead: perceptual hashes, each by a library that is kept for it, and the article's encoder."""
+"""The methods that a bundle is compared with: perceptual hashes by their libraries, and the article's encoder."""
 
 from __future__ import annotations
 
@@ -15,30 +15,34 @@ from twinwatch.search import Bundle, bundle_path, load_bundle
 from twinwatch_training.evaluate import onnx_embedder
 from twinwatch_training.model import Embed
 
-_HASHED_SIDE = 512  # both hashes reduce a picture to 64 pixels a side or fewer
+_HASHED_SIDE = 512  # pixels; more than enough, as both hashes reduce a picture to 64 a side or fewer
 _INSTALL = "`.venv/bin/pip install -c constraints.txt -e '.[peers]'` adds it, or leave it out of --against"
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A way to tell copies by L2 distance: what it takes from a file's bytes, and the vectors it makes of many."""
+    """A way to find copies by L2 distance.
+
+    `take` turns the bytes of a file into an array of its own shape. `embed` turns N of these, uint8 [N, ...], into
+    float32 [N, D].
+    """
 
     name: str
     take: Callable[[bytes], NDArray[np.uint8]]
-    embed: Embed  # uint8 [N, ...] -> float32 [N, D]
-    bits: int = 0  # of a hash, whose squared L2 distance is the Hamming distance
+    embed: Embed
+    bits: int = 0  # of a hash, whose squared L2 distance is the Hamming distance; 0 for an encoder
 
 
 def encoder_method(name: str, bundle: Bundle) -> Method:
-    """Return a bundle's encoder under the name that tables show."""
+    """Return the encoder of a bundle as a method; `name` is what tables show."""
     size = bundle.input_size
     return Method(
         name, lambda data: decode_exact(data, size, MAX_MEGAPIXELS).pixels, onnx_embedder(bundle.encoder_path)
     )
 
 
-def peers(names: Sequence[str]) -> list[Method]:
-    """Return the methods called `phash`, `pdq` or `seed`. Raises ConfigError for others, and for a missing library."""
+def baselines(names: Sequence[str]) -> list[Method]:
+    """Return methods by name: `phash`, `pdq` or `seed`. Raises ConfigError for other names and missing libraries."""
     for name in names:
         if name not in _KNOWN:
             raise ConfigError(f"--against: no method {name!r}; choose from {', '.join(_KNOWN)}")
@@ -49,8 +53,8 @@ def peers(names: Sequence[str]) -> list[Method]:
     return [method for method in found.values() if method is not None]
 
 
-def installed_peers() -> list[Method]:
-    """Return every method whose library is there."""
+def installed_baselines() -> list[Method]:
+    """Return every method whose library is installed."""
     return [method for method in (make() for make in _KNOWN.values()) if method is not None]
 
 
@@ -59,7 +63,7 @@ def _phash() -> Method | None:
         import imagehash
     except ImportError:
         return None
-    return Method("phash", lambda data: _bits(imagehash.phash(Image.fromarray(_seen(data))).hash), _as_vectors, 64)
+    return Method("phash", lambda data: _bits(imagehash.phash(Image.fromarray(_pixels(data))).hash), _as_vectors, 64)
 
 
 def _pdq() -> Method | None:
@@ -67,7 +71,7 @@ def _pdq() -> Method | None:
         import pdqhash
     except ImportError:
         return None
-    return Method("pdq", lambda data: _bits(pdqhash.compute(_seen(data))[0]), _as_vectors, 256)
+    return Method("pdq", lambda data: _bits(pdqhash.compute(_pixels(data))[0]), _as_vectors, 256)
 
 
 def _seed() -> Method:
@@ -77,7 +81,7 @@ def _seed() -> Method:
 _KNOWN: dict[str, Callable[[], Method | None]] = {"phash": _phash, "pdq": _pdq, "seed": _seed}
 
 
-def _seen(data: bytes) -> NDArray[np.uint8]:
+def _pixels(data: bytes) -> NDArray[np.uint8]:
     return decode_fit(data, _HASHED_SIDE, MAX_MEGAPIXELS).pixels
 
 

@@ -1,6 +1,6 @@
-"""The command line of training: one command for everything, and one for each step.
+"""The command line of training: one command for the whole run, and one for each stage.
 
-The only module here that prints or exits.
+This is the only module of the package that prints or exits.
 """
 
 from __future__ import annotations
@@ -32,15 +32,17 @@ from twinwatch.cli import SafeGroup, calibration_table
 from twinwatch.errors import ConfigError, TwinwatchError
 from twinwatch.search import Encoder, bundle_path, load_bundle, require_writable_target
 from twinwatch.wording import escape_controls
+from twinwatch_training.checkpoint import EpochLoss
 from twinwatch_training.evaluate import Evaluation, mean_recall, save_evaluation
 from twinwatch_training.presets import preset
-from twinwatch_training.stages import Measurement, Steps, measure_bundle
-from twinwatch_training.train import EpochLoss, choose_device
+from twinwatch_training.stages import BundleTest, Measurement, Stages, measure_bundle
+from twinwatch_training.train import choose_device
 
-STEPS = ("all", "fit", "cluster", "calibrate", "evaluate", "export", "report")
-INTERRUPTED = 130  # as the shell has it: 128 + SIGINT
+COMMANDS = ("all", "fit", "cluster", "calibrate", "evaluate", "export", "report")
+INTERRUPTED = 130  # the exit code of a shell for SIGINT: 128 + 2
 
-FALSE_ALARMS = 0.01
+MAX_FALSE_ALARM_RATE = 0.01
+WITH_EVIDENCE = 20  # pictures
 
 Data = Annotated[Path, typer.Argument(help="folder of pictures, searched with its subfolders")]
 Folder = Annotated[Path | None, typer.Argument(metavar="[DIR]", help="pictures to measure a finished bundle on")]
@@ -53,10 +55,13 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda")]
 Epochs = Annotated[int | None, typer.Option("--epochs", min=1, help="in place of the preset's number")]
 BundleName = Annotated[str | None, typer.Option("--bundle", help="a bundle's folder, or the name of a shipped one")]
 FalseAlarms = Annotated[float, typer.Option("--fa", min=0.0, max=0.5, help="share of new pictures wrongly accused")]
-JUDGED = 20
 Edited = Annotated[
     int | None,
-    typer.Option("--evidence", min=0, help=f"how many pictures to edit and judge with evidence, {JUDGED} if not given"),
+    typer.Option(
+        "--evidence",
+        min=0,
+        help=f"how many pictures to edit and judge with evidence, {WITH_EVIDENCE} if not given",
+    ),
 ]
 Bearable = Annotated[
     float | None,
@@ -78,7 +83,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Entry point; `twinwatch-train DATA ...` is `twinwatch-train all DATA ...`."""
-    if len(sys.argv) > 1 and sys.argv[1] not in (*STEPS, "--help", "--version"):
+    if len(sys.argv) > 1 and sys.argv[1] not in (*COMMANDS, "--help", "--version"):
         sys.argv.insert(1, "all")
     app()
 
@@ -111,13 +116,13 @@ def everything(
 ) -> None:
     """Fit, cluster, calibrate, evaluate, export and report."""
     with _screen(_work(out, work)) as screen:
-        require_writable_target(out)  # better before hours of training than after
-        steps = screen.fit(data, preset_name, seed, device, epochs)
-        screen.cluster(steps)
-        screen.calibrate(steps)
-        screen.evaluate(steps, FALSE_ALARMS)
-        screen.export(steps, out)
-        screen.report(steps, out)
+        require_writable_target(out)  # before hours of training, not after
+        stages = screen.fit(data, preset_name, seed, device, epochs)
+        screen.cluster(stages)
+        screen.calibrate(stages)
+        screen.evaluate(stages, MAX_FALSE_ALARM_RATE)
+        screen.export(stages, out)
+        screen.report(stages, out)
 
 
 @app.command("fit")
@@ -140,7 +145,7 @@ def fit_command(
 def cluster_command(out: OptionalOut = None, work: Work = None, device: Device = "auto") -> None:
     """Group the embeddings of the training pictures."""
     with _screen(_work(out, work)) as screen:
-        screen.cluster(screen.steps(device))
+        screen.cluster(screen.stages(device))
 
 
 @app.command("calibrate")
@@ -156,13 +161,13 @@ def calibrate_command(
     `twinwatch calibrate DIR` does the latter on any pictures.
     """
     with _screen(_work(out, work)) as screen:
-        steps = screen.steps(device)
+        stages = screen.stages(device)
         if bearable is None:
-            screen.calibrate(steps)
+            screen.calibrate(stages)
         elif out is None or not (out / "bundle.json").exists():
             raise ConfigError("--bearable sets the levels of a bundle that is there: name it with --out")
         else:
-            screen.calibrate_with_evidence(steps, out, bearable, sample)
+            screen.calibrate_with_evidence(stages, out, bearable, sample)
 
 
 @app.command("evaluate")
@@ -172,7 +177,7 @@ def evaluate_command(
     bundle: BundleName = None,
     against: Against = "",
     edited: Edited = None,
-    false_alarms: FalseAlarms = FALSE_ALARMS,
+    false_alarms: FalseAlarms = MAX_FALSE_ALARM_RATE,
     json_out: Json = None,
     picture: Picture = None,
     seed: Seed = 0,
@@ -190,21 +195,20 @@ def evaluate_command(
             if bundle is not None or against or edited is not None or picture is not None:
                 raise ConfigError("--bundle, --against, --evidence and --picture need a folder of pictures: "
                                   "twinwatch-train evaluate DIR")  # fmt: skip
-            evaluation = screen.evaluate(screen.steps(device), false_alarms)
+            evaluation = screen.evaluate(screen.stages(device), false_alarms)
             if json_out is not None:
                 save_evaluation(evaluation, json_out)
             return
         name = bundle or "default"
         names = [each.strip() for each in against.split(",") if each.strip()]
-        measured = measure_bundle(
-            load_bundle(bundle_path(name)), folder, names, JUDGED if edited is None else edited, false_alarms, seed,
-            screen.progress,
-        )  # fmt: skip
+        count = WITH_EVIDENCE if edited is None else edited
+        test = BundleTest(folder, names, count, max_false_alarm_rate=false_alarms, seed=seed)
+        measured = measure_bundle(load_bundle(bundle_path(name)), test, screen.progress)
         screen.show_leaderboard(measured, f"{name} on {folder}")
         if json_out is not None:
             json_out.write_text(json.dumps(measured.summary(), indent=2) + "\n", encoding="utf-8")
         if picture is not None:
-            screen.drawn(measured.draw(picture))
+            screen.show_drawn(measured.draw(picture))
 
 
 @app.command("export")
@@ -212,18 +216,18 @@ def export_command(out: Out, work: Work = None, device: Device = "auto") -> None
     """Write the bundle: ONNX checked against torch, centroids, and what was measured."""
     with _screen(_work(out, work)) as screen:
         require_writable_target(out)
-        screen.export(screen.steps(device), out)
+        screen.export(screen.stages(device), out)
 
 
 @app.command("report")
 def report_command(out: Out, work: Work = None, device: Device = "auto") -> None:
     """Draw losses, reconstructions, distances, clusters and worst misses beside the bundle."""
     with _screen(_work(out, work)) as screen:
-        screen.report(screen.steps(device), out)
+        screen.report(screen.stages(device), out)
 
 
 class _Screen:
-    """Runs steps and shows how far they are and what they found."""
+    """Runs stages and shows their progress and results."""
 
     def __init__(self, work: Path, bars: Progress) -> None:
         self.work = work
@@ -237,14 +241,14 @@ class _Screen:
             self._tasks = {task: self._bars.add_task(task, total=total)}
         self._bars.update(self._tasks[task], completed=done)
 
-    def steps(self, device: str) -> Steps:
-        steps = Steps(self.work, choose_device(device), self.progress)
-        _ = steps.fitted  # refuses an unfinished run before any work is done
-        return steps
+    def stages(self, device: str) -> Stages:
+        stages = Stages(self.work, choose_device(device), self.progress)
+        _ = stages.trained  # raises for an unfinished run, before any work is done
+        return stages
 
-    def fit(self, data: Path, preset_name: str, seed: int, device: str, epochs: int | None) -> Steps:
+    def fit(self, data: Path, preset_name: str, seed: int, device: str, epochs: int | None) -> Stages:
         chosen = preset(preset_name)
-        steps = Steps(self.work, choose_device(device), self.progress)
+        stages = Stages(self.work, choose_device(device), self.progress)
         total = epochs or chosen.epochs
         started = time.monotonic()
 
@@ -254,25 +258,25 @@ class _Screen:
                 f"held out {loss.held_out:.4f}, {loss.seconds:.0f} s"
             )
 
-        fitted = steps.fit(data, chosen, seed, total, on_epoch)
-        for skipped in steps.skipped:
+        trained = stages.fit(data, chosen, seed, total, on_epoch)
+        for skipped in stages.skipped:
             self._say(f"left out {skipped.path}: {skipped.reason}")
         self._say(
-            f"fitted {fitted.run.preset} on {len(steps.split.train)} pictures ({len(steps.split.held_out)} held out, "
-            f"{len(steps.skipped)} left out) in {time.monotonic() - started:.0f} s; "
-            f"final loss {fitted.history[-1].total:.4f}"
+            f"fitted {trained.settings.preset} on {len(stages.split.train)} pictures "
+            f"({len(stages.split.held_out)} held out, {len(stages.skipped)} left out) "
+            f"in {time.monotonic() - started:.0f} s; final loss {trained.history[-1].total:.4f}"
         )
-        return steps
+        return stages
 
-    def cluster(self, steps: Steps) -> None:
+    def cluster(self, stages: Stages) -> None:
         self.progress("cluster", 0, 1)
-        clusters = steps.cluster()
+        clusters = stages.cluster()
         self.progress("cluster", 1, 1)
         sizes = clusters.sizes
         self._say(f"{len(sizes)} clusters of {sizes.min()} to {sizes.max()} pictures")
 
-    def calibrate(self, steps: Steps) -> None:
-        found = steps.calibrate()
+    def calibrate(self, stages: Stages) -> None:
+        found = stages.calibrate()
         rates = found.error_rate
         low = min(rates.edit_recall, key=lambda name: rates.edit_recall[name])
         self._say(
@@ -281,23 +285,23 @@ class _Screen:
             f"a stranger within it, among {rates.library_pictures}"
         )
 
-    def calibrate_with_evidence(self, steps: Steps, out: Path, bearable: float, sample: int) -> None:
-        bundle, paths = load_bundle(out), steps.held_out_paths
-        run = CalibrationRun(paths, bearable / 10_000, sample, limit=len(paths), seed=steps.fitted.run.seed)
+    def calibrate_with_evidence(self, stages: Stages, out: Path, bearable: float, sample: int) -> None:
+        bundle, paths = load_bundle(out), stages.held_out_paths
+        run = CalibrationRun(paths, bearable / 10_000, sample, limit=len(paths), seed=stages.trained.settings.seed)
         found = calibrate(run, bundle, Encoder(bundle, "cpu", threads=0), self.progress)
         self._bars.console.print(calibration_table(found))
         for line in findings(found):
             self._say(line)
         write_calibrated(bundle, found, out)
 
-    def evaluate(self, steps: Steps, false_alarms: float) -> Evaluation:
-        evaluation = steps.evaluate(false_alarms)
+    def evaluate(self, stages: Stages, max_false_alarm_rate: float) -> Evaluation:
+        evaluation = stages.evaluate(max_false_alarm_rate)
         self.show(evaluation, "held-out pictures")
         return evaluation
 
-    def export(self, steps: Steps, out: Path) -> None:
+    def export(self, stages: Stages, out: Path) -> None:
         self.progress("export", 0, 1)
-        bundle, onnx = steps.export(out)
+        bundle, onnx = stages.export(out)
         self.progress("export", 1, 1)
         size_kb = len(onnx.data) / 1000
         rounded = f", and 8 bits move an embedding by {onnx.int8_error:.2g}" if onnx.int8_error else ""
@@ -305,9 +309,9 @@ class _Screen:
             f"ONNX equals torch within {onnx.parity_error:.2g}{rounded}; bundle {bundle.id} in {out} ({size_kb:.0f} kB)"
         )
 
-    def report(self, steps: Steps, out: Path) -> None:
+    def report(self, stages: Stages, out: Path) -> None:
         self.progress("report", 0, 1)
-        page = steps.report(out, out.with_name(out.name + ".report"))
+        page = stages.report(out, out.with_name(out.name + ".report"))
         self.progress("report", 1, 1)
         self._say(f"report in {page}")
 
@@ -320,20 +324,20 @@ class _Screen:
         self._bars.console.print(_recall_table({"distance alone %": evaluation.recall}))
 
     def show_leaderboard(self, measured: Measurement, title: str) -> None:
-        first, detection = measured.standings[0], measured.detection
+        first, detection = measured.results[0], measured.detection
         columns = {} if detection is None else {"with evidence": detection.recall}
-        columns |= {each.name: each.evaluation.recall for each in measured.standings}
+        columns |= {each.name: each.evaluation.recall for each in measured.results}
         self._say(
             f"{title}: recall in %, by distance alone in a library of {first.evaluation.library_pictures} with as many "
             f"of {first.evaluation.new_pictures} new pictures accused as the line below says"
         )
         table = _recall_table(columns)
-        rates = {each.name: f"{each.evaluation.false_alarm_rate:.2%}" for each in measured.standings}
+        rates = {each.name: f"{each.evaluation.false_alarm_rate:.2%}" for each in measured.results}
         if detection is not None:
-            rates["with evidence"] = f"{len(detection.accused) / detection.new_pictures:.2%}"
+            rates["with evidence"] = f"{len(detection.false_positives) / detection.new_pictures:.2%}"
         table.add_row("new pictures accused", *(rates[name] for name in columns))
         self._bars.console.print(table)
-        for each in measured.standings:
+        for each in measured.results:
             pairs = each.pairs
             self._say(
                 f"pairs, four edits: {each.name} balanced accuracy {pairs.balanced_accuracy:.1%} (recall "
@@ -343,18 +347,18 @@ class _Screen:
             )
         if detection is not None:
             self._say(
-                f"with evidence: {detection.edited_pictures} pictures edited; {len(detection.accused)} of "
+                f"with evidence: {detection.edited_pictures} pictures edited; {len(detection.false_positives)} of "
                 f"{detection.new_pictures} new pictures accused, {detection.misnamed} copies called copies of another"
             )
-            for accusation in detection.accused:
-                self._say(f"accused, look whether it is a copy: {accusation.new} of {accusation.original}")
+            for wrong in detection.false_positives:
+                self._say(f"accused, look whether it is a copy: {wrong.new} of {wrong.original}")
 
-    def drawn(self, paths: list[Path]) -> None:
+    def show_drawn(self, paths: list[Path]) -> None:
         for path in paths:
             self._say(f"drawn: {path}")
 
     def _say(self, line: str) -> None:
-        # Paths may hold what rich would take for markup.
+        # Without markup, as paths may contain what rich takes for it.
         self._bars.console.print(escape_controls(line), markup=False, highlight=False, soft_wrap=True)
 
 
@@ -385,7 +389,7 @@ def _work(out: Path | None, work: Path | None) -> Path:
 
 
 def _recall_table(columns: Mapping[str, Mapping[str, float]]) -> Table:
-    """Recall by edit in percent, a column for each heading; means after each kind of edit."""
+    """Return recall by edit in percent, a column for each heading, with the mean after each catalogue of edits."""
     table = Table()
     table.add_column("edit")
     for heading in columns:
@@ -401,7 +405,7 @@ def _recall_table(columns: Mapping[str, Mapping[str, float]]) -> Table:
 
 
 def _require_writable(json_out: Path | None, picture: Path | None) -> None:
-    """Raises ConfigError. Better before minutes of measuring than after."""
+    """Raises ConfigError for a file that cannot be written, before minutes of measuring and not after."""
     for option, path in (("--json", json_out), ("--picture", picture)):
         if path is not None and not path.absolute().parent.is_dir():
             raise ConfigError(f"{option} {path}: there is no folder {path.absolute().parent}")

@@ -1,4 +1,4 @@
-"""KMeans over the embeddings: the centroids that the daemon's index starts from."""
+"""K-means clusters of the embeddings; the daemon's index starts from their centroids."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from twinwatch.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Clusters:
-    """`centroids`: float32 [k, 256]; `labels`: int64 [N], the cluster of each embedding; `inertia`: mean squared L2."""
+    """Clusters of N embeddings.
+
+    `centroids`: float32 [k, 256]. `labels`: int64 [N], the cluster of each embedding. `inertia`: the mean squared L2
+    distance of an embedding to its centroid.
+    """
 
     centroids: NDArray[np.float32]
     labels: NDArray[np.int64]
@@ -27,14 +31,14 @@ class Clusters:
 
 
 def cluster(embeddings: NDArray[np.float32], k: int, seed: int) -> Clusters:
-    """Group float32 [N, 256] into `k` clusters, fewer when there are not that many embeddings; seeded."""
+    """Group float32 [N, 256] into `k` clusters, or N if that is fewer. The result follows from `seed`."""
     fitted = KMeans(n_clusters=min(k, len(embeddings)), n_init="auto", random_state=seed).fit(embeddings)
     centroids = np.ascontiguousarray(fitted.cluster_centers_, dtype=np.float32)  # [k, 256]
     return Clusters(centroids, fitted.labels_.astype(np.int64), float(fitted.inertia_) / len(embeddings))
 
 
 def save_clusters(clusters: Clusters, work: Path) -> None:
-    """Keep the clusters in `work`, for the other steps."""
+    """Write the clusters to `work`, for the other stages."""
     np.savez(
         work / "clusters.npz",
         centroids=clusters.centroids,
@@ -44,7 +48,7 @@ def save_clusters(clusters: Clusters, work: Path) -> None:
 
 
 def load_clusters(work: Path) -> Clusters:
-    """Return the clusters kept in `work`. Raises ConfigError when clustering has not run."""
+    """Read the clusters from `work`. Raises ConfigError when clustering has not run."""
     path = work / "clusters.npz"
     if not path.exists():
         raise ConfigError(f"{path} is missing; run `twinwatch-train cluster --work {work}` first")

@@ -1,6 +1,6 @@
-"""A folder of pictures -> one uint8 array, decoded exactly as the daemon decodes.
+"""The training data: a folder of pictures as one uint8 array, decoded exactly as the daemon decodes.
 
-Nothing is written to the folder. A file that is no picture is set aside and named, never fatal.
+Nothing is written to the folder. A file that is not a picture is skipped and reported, never fatal.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MIN_HELD_OUT = 10
 
 
 class Progress(Protocol):
-    """Told after each piece of work how much of the named task is done."""
+    """Called after each step of a task with its name, the steps done and the steps in all."""
 
     def __call__(self, task: str, done: int, total: int, /) -> None: ...
 
@@ -44,9 +44,9 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """The readable, distinct pictures of a folder, in order of path.
+    """The N usable, distinct pictures of a folder, in order of path.
 
-    `pixels`: uint8 [N, side, side, 3], RGB. `fingerprint` changes whenever a picture is added, removed or changed.
+    `pixels`: uint8 [N, side, side, 3], RGB. `fingerprint`: changes whenever a picture is added, removed or changed.
     """
 
     folder: Path
@@ -61,7 +61,7 @@ class Pictures:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Which pictures are learned from and which are only measured on: row numbers, disjoint, sorted."""
+    """The rows of the pictures that are trained on and of those that are only measured on: disjoint, sorted."""
 
     train: NDArray[np.int64]
     held_out: NDArray[np.int64]
@@ -70,7 +70,8 @@ class Split:
 def load_pictures(folder: Path, side: int, progress: Progress, at_least: int = MIN_PICTURES) -> Pictures:
     """Decode every picture below `folder` to side x side pixels.
 
-    Bytes seen before and nearly uniform pictures are left out: they would be taught as strangers of their own copies.
+    Files with the same bytes as an earlier one and nearly uniform pictures are skipped, as training would take them for
+    negatives of their own copies.
     Raises ConfigError when fewer than `at_least` pictures remain.
     """
     found = pictures_below(folder)
@@ -100,19 +101,19 @@ def load_pictures(folder: Path, side: int, progress: Progress, at_least: int = M
 
 
 def split(count: int, seed: int) -> Split:
-    """Hold out one picture in twenty, and at least ten, by `seed`."""
+    """Hold out one picture in twenty, and at least ten, drawn by `seed`."""
     order = np.random.default_rng(seed).permutation(count)
     held_out = max(MIN_HELD_OUT, round(count * HELD_OUT_SHARE))
     return Split(np.sort(order[held_out:]), np.sort(order[:held_out]))
 
 
 def spread(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """At most `count` of `rows`, evenly spread, so that every folder of the data has its share."""
+    """Return at most `count` of `rows`, evenly spread, so that every folder of the data has its share."""
     return rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(np.int64)]
 
 
 def edited_copies(paths: Sequence[Path], side: int, progress: Progress) -> dict[str, NDArray[np.uint8]]:
-    """Edit every picture every way and decode the result as the daemon would: uint8 [N, side, side, 3] by edit."""
+    """Apply every edit to every picture and decode the copies as the daemon would: uint8 [N, side, side, 3] by edit."""
 
     def copies(path: Path) -> list[NDArray[np.uint8]]:
         return [decode_exact(data, (side, side), MAX_MEGAPIXELS).pixels for data in edited_bytes(path)]
@@ -127,9 +128,9 @@ def edited_copies(paths: Sequence[Path], side: int, progress: Progress) -> dict[
 
 @contextmanager
 def in_threads(work: Callable[[Path], T], paths: Sequence[Path]) -> Iterator[Iterator[T]]:
-    """Give the results of `work` in order; what has not begun when the block is left is dropped.
+    """Yield the results of `work` in order; calls that have not begun when the block is left are dropped.
 
-    Pillow lets go of the interpreter lock while it decodes, so threads are enough.
+    Pillow releases the interpreter lock while it decodes, so threads are enough.
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
@@ -145,7 +146,7 @@ class _Decoded:
 
 
 def _read(path: Path, side: int) -> _Decoded | str:
-    """The pixels, or the reason why there are none."""
+    """Return the decoded picture, or the reason why the file is skipped."""
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -1,6 +1,6 @@
-"""The leaderboard: recall per edit at a fixed rate of false alarms per new picture.
+"""Recall by edit at a fixed rate of false alarms among new pictures.
 
-Distance alone decides here; what the daemon does with evidence on top is measured elsewhere.
+Distance alone decides here. What the daemon finds with evidence is measured in `end_to_end`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from twinwatch_training.model import Embed
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Recall by edit (shares of 1) at an L2 `threshold`; there `false_alarm_rate` of new pictures are accused."""
+    """`recall` by edit, 0 to 1, at the L2 `threshold` where a share `false_alarm_rate` of new pictures is accused."""
 
     false_alarm_rate: float
     threshold: float
@@ -33,34 +33,34 @@ class Evaluation:
 
     @property
     def mean_recall(self) -> float:
-        """The mean over the edits that every copy detector should find, each weighing alike."""
+        """The mean over EDITS, which every copy detector should find."""
         return mean_recall(self.recall, EDITS)
 
     @property
     def hard_recall(self) -> float:
-        """The mean over the harder edits."""
+        """The mean over HARD_EDITS."""
         return mean_recall(self.recall, HARD_EDITS)
 
     def summary(self) -> dict[str, Any]:
-        """The numbers as JSON has them."""
+        """Return the figures as values for JSON."""
         return asdict(self) | {"mean_recall": self.mean_recall, "hard_recall": self.hard_recall}
 
 
 @dataclass(frozen=True, slots=True)
 class Halves:
-    """Row numbers of the pictures taken as the library and of those taken as new."""
+    """The rows of the pictures taken as the library and of those taken as new."""
 
     library: NDArray[np.int64]
     new: NDArray[np.int64]
 
 
 def mean_recall(recall: Mapping[str, float], edits: Iterable[str]) -> float:
-    """The mean over `edits`, each weighing alike."""
+    """Return the unweighted mean over `edits`."""
     return float(np.mean([recall[name] for name in edits]))
 
 
 def halve(count: int, seed: int) -> Halves:
-    """Split `count` pictures into a library and as many new ones, by `seed`."""
+    """Split `count` pictures at random, by `seed`, into a library and as many new ones."""
     order = np.random.default_rng(seed).permutation(count)
     return Halves(np.sort(order[: count // 2]), np.sort(order[count // 2 :]))
 
@@ -69,20 +69,21 @@ def evaluate(
     library: NDArray[np.float32],
     new: NDArray[np.float32],
     edited: Mapping[str, NDArray[np.float32]],
-    false_alarms: float,
+    max_false_alarm_rate: float,
 ) -> Evaluation:
-    """Measure recall on edited copies of the library where at most a share `false_alarms` of new pictures is accused.
+    """Measure recall at the largest threshold where at most a share `max_false_alarm_rate` of new pictures is accused.
 
-    All are embeddings, float32 [N, D]; row i of each entry of `edited` is a copy of row i of `library`.
+    All arrays are embeddings: `library` float32 [L, D], `new` [M, D], and by edit [L, D], row i a copy of row i of
+    `library`.
     """
     nearest = np.sort(pairwise(new, library).min(axis=1))  # [M]
-    allowed = int(false_alarms * len(nearest))
+    allowed = int(max_false_alarm_rate * len(nearest))
     threshold = np.inf if allowed >= len(nearest) else float(np.nextafter(nearest[allowed], np.float32(-1)))
     recall = {
         name: float(np.mean(np.linalg.norm(copies - library, axis=1) <= threshold)) for name, copies in edited.items()
     }
-    accused = float(np.mean(nearest <= threshold))
-    return Evaluation(accused, threshold, len(library), len(new), recall)
+    false_alarm_rate = float(np.mean(nearest <= threshold))
+    return Evaluation(false_alarm_rate, threshold, len(library), len(new), recall)
 
 
 def onnx_embedder(model: Path | bytes, batch: int = 256, threads: int = 0) -> Embed:
@@ -101,13 +102,13 @@ def onnx_embedder(model: Path | bytes, batch: int = 256, threads: int = 0) -> Em
 
 
 def save_evaluation(evaluation: Evaluation, path: Path) -> None:
-    """Write the numbers as JSON."""
+    """Write the figures as JSON."""
     values = evaluation.summary()
     path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def load_evaluation(work: Path) -> Evaluation:
-    """Return the evaluation kept in `work`. Raises ConfigError when there is none."""
+    """Read the evaluation from `work`. Raises ConfigError when there is none."""
     path = work / "evaluation.json"
     if not path.exists():
         raise ConfigError(f"{path} is missing; run `twinwatch-train evaluate --work {work}` first")

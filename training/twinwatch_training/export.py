@@ -1,4 +1,4 @@
-"""The trained encoder as ONNX, checked against torch, and the bundle that holds it."""
+"""The trained encoder as ONNX, checked against torch, and the bundle that holds it with all that was measured."""
 
 from __future__ import annotations
 
@@ -19,24 +19,23 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from twinwatch.errors import TwinwatchError
 from twinwatch.search import Bundle, Manifest, write_bundle
 from twinwatch_training.calibrate import Calibration
+from twinwatch_training.checkpoint import TrainedModel
 from twinwatch_training.cluster import Clusters
 from twinwatch_training.data import Pictures, Split
 from twinwatch_training.evaluate import Evaluation, onnx_embedder
 from twinwatch_training.model import Exported, embedder
-from twinwatch_training.presets import Preset
-from twinwatch_training.train import Fitted
 
 OPSET = 17
 MAX_PARITY_ERROR = 1e-4
-_BATCH = 32
+_BATCH = 32  # pictures
 
 
 @dataclass(frozen=True, slots=True)
 class Onnx:
     """An exported encoder.
 
-    `parity_error`: the largest absolute difference of any number from what torch gives, before weights are rounded;
-    `int8_error`: the median L2 distance by which rounding them to 8 bits moves an embedding, 0 if they are kept.
+    `parity_error`: the largest absolute difference of any number of an embedding from torch, before quantisation.
+    `int8_error`: the median L2 distance by which quantisation to 8 bits moves an embedding; 0 without it.
     """
 
     data: bytes
@@ -44,21 +43,34 @@ class Onnx:
     int8_error: float
 
 
-def export_onnx(fitted: Fitted, preset: Preset, sample: NDArray[np.uint8], typical: NDArray[np.uint8]) -> Onnx:
+@dataclass(frozen=True, slots=True)
+class RunResults:
+    """What a run trained and measured, and on which pictures."""
+
+    trained: TrainedModel
+    pictures: Pictures
+    split: Split
+    clusters: Clusters
+    calibration: Calibration
+    evaluation: Evaluation
+
+
+def export_onnx(trained: TrainedModel, sample: NDArray[np.uint8], typical: NDArray[np.uint8]) -> Onnx:
     """Export the encoder: `pixels` uint8 [N, side, side, 3] -> `embedding` float32 [N, 256].
 
-    Raises TwinwatchError when it differs from torch by more than 1e-4 on `sample`, uint8 [N, side, side, 3]. Where the
-    preset asks for 8-bit weights, `typical` pictures, of the same shape, tell the range of each layer.
+    `sample` and `typical` are pictures of that shape: torch and ONNX are compared on the first. Quantisation, if the
+    preset asks for it, measures the range of each layer on the second. Raises TwinwatchError when torch and ONNX differ
+    by more than 1e-4.
     """
-    model = fitted.model.to("cpu").eval()
+    preset, model = trained.preset, trained.model.to("cpu").eval()
     stored = io.BytesIO()
     with warnings.catch_warnings():
-        # The exporter that follows needs onnxscript; this one needs nothing more and writes the same few operators.
+        # Its successor needs onnxscript; this exporter needs nothing more and writes the same few operators.
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
             Exported(model),
             (torch.zeros(2, preset.side, preset.side, 3, dtype=torch.uint8),),
-            stored,  # type: ignore[arg-type]  # this exporter takes a stream, which its types leave out
+            stored,  # type: ignore[arg-type]  # it accepts a stream, which its types omit
             dynamo=False,
             opset_version=OPSET,
             input_names=["pixels"],
@@ -66,8 +78,8 @@ def export_onnx(fitted: Fitted, preset: Preset, sample: NDArray[np.uint8], typic
             dynamic_axes={"pixels": {0: "n"}, "embedding": {0: "n"}},
         )
     data = stored.getvalue()
-    ours, theirs = embedder(model, torch.device("cpu"))(sample), onnx_embedder(data)(sample)  # [N, 256] each
-    error = float(np.abs(ours - theirs).max())
+    by_torch, by_onnx = embedder(model, torch.device("cpu"))(sample), onnx_embedder(data)(sample)  # [N, 256] each
+    error = float(np.abs(by_torch - by_onnx).max())
     if not error <= MAX_PARITY_ERROR:
         raise TwinwatchError(
             f"the ONNX file differs from torch by {error:.2g}, more than {MAX_PARITY_ERROR:g}; nothing was written: "
@@ -75,13 +87,13 @@ def export_onnx(fitted: Fitted, preset: Preset, sample: NDArray[np.uint8], typic
         )
     if not preset.int8:
         return Onnx(data, error, 0.0)
-    rounded = _int8(data, typical)
-    moved = np.linalg.norm(onnx_embedder(rounded)(sample) - theirs, axis=1)  # [N]
-    return Onnx(rounded, error, float(np.median(moved)))
+    quantised = _quantise(data, typical)
+    moved = np.linalg.norm(onnx_embedder(quantised)(sample) - by_onnx, axis=1)  # [N]
+    return Onnx(quantised, error, float(np.median(moved)))
 
 
 class _Batches(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime publishes no types
-    """Pictures for onnxruntime to measure ranges on."""
+    """Feeds pictures to ONNX Runtime, which measures the range of each layer on them."""
 
     def __init__(self, pixels: NDArray[np.uint8]) -> None:
         self._batches = iter(np.array_split(pixels, max(1, len(pixels) // _BATCH)))
@@ -91,35 +103,38 @@ class _Batches(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime publ
         return None if batch is None else {"pixels": batch}
 
 
-def _int8(data: bytes, typical: NDArray[np.uint8]) -> bytes:
-    """Round the convolutions' weights and inputs to 8 bits, which makes them more than twice as fast."""
+def _quantise(data: bytes, typical: NDArray[np.uint8]) -> bytes:
+    """Quantise weights and inputs of the convolutions to 8 bits, which makes them more than twice as fast."""
     with tempfile.TemporaryDirectory() as scratch:
-        exact, shaped, rounded = (Path(scratch) / name for name in ("exact.onnx", "shaped.onnx", "rounded.onnx"))
+        exact, shaped, quantised = (Path(scratch, name) for name in ("exact.onnx", "shaped.onnx", "quantised.onnx"))
         exact.write_bytes(data)
-        # Its optimisation would bring in operators of onnxruntime's own, and batch norms are folded already.
+        # Its optimisation would add operators that only ONNX Runtime knows; batch norms are folded already.
         quant_pre_process(exact, shaped, skip_optimization=True)
         quantize_static(
             shaped,
-            rounded,
+            quantised,
             _Batches(typical),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv"],
             per_channel=True,
-            # Seven bits of weight: eight overflow on processors without VNNI, and give other numbers there.
+            # 7-bit weights: 8 bits overflow on processors without VNNI, where they give other embeddings.
             reduce_range=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
-        return rounded.read_bytes()
+        return quantised.read_bytes()
 
 
-def write(
-    *, out: Path, onnx: Onnx, fitted: Fitted, preset: Preset, pictures: Pictures, split: Split,
-    clusters: Clusters, calibration: Calibration, evaluation: Evaluation,
-) -> Bundle:  # fmt: skip
+def write(out: Path, onnx: Onnx, results: RunResults) -> Bundle:
     """Write the bundle to `out` and return it as the daemon would load it."""
-    run, last = fitted.run, fitted.history[-1]
-    manifest = Manifest(
+    return write_bundle(out, onnx.data, results.clusters.centroids, _manifest(onnx, results))
+
+
+def _manifest(onnx: Onnx, results: RunResults) -> Manifest:
+    """Everything of `bundle.json` but the checksums, which are filled in on writing."""
+    trained, calibration, evaluation = results.trained, results.calibration, results.evaluation
+    preset, settings, last = trained.preset, trained.settings, trained.history[-1]
+    return Manifest(
         format_version=1,
         preset=preset.name,
         encoder_sha256="",
@@ -135,19 +150,19 @@ def write(
         evidence_level=preset.evidence_level,
         error_rate=calibration.error_rate,
         training={
-            "pictures": len(split.train),
-            "held_out_pictures": len(split.held_out),
-            "skipped_files": len(pictures.skipped),
+            "pictures": len(results.split.train),
+            "held_out_pictures": len(results.split.held_out),
+            "skipped_files": len(results.pictures.skipped),
             "measured_on": "held-out pictures only, none of them learned from",
-            "data_fingerprint": run.fingerprint,
-            "seed": run.seed,
-            "epochs": run.epochs,
-            "trained_on": fitted.trained_on,
-            "seconds": round(sum(each.seconds for each in fitted.history), 1),
+            "data_fingerprint": settings.fingerprint,
+            "seed": settings.seed,
+            "epochs": settings.epochs,
+            "trained_on": trained.trained_on,
+            "seconds": round(sum(each.seconds for each in trained.history), 1),
             "final_loss": last.total,
             "final_reconstruction_loss": last.reconstruction,
             "final_held_out_loss": last.held_out,
-            "clusters": len(clusters.centroids),
+            "clusters": len(results.clusters.centroids),
             "onnx_opset": OPSET,
             "onnx_parity_error": onnx.parity_error,
             "int8_error": onnx.int8_error,
@@ -158,4 +173,3 @@ def write(
         versions={name: version(name) for name in ("torch", "onnx", "scikit-learn", "numpy", "pillow")}
         | {"onnxruntime": onnxruntime.__version__, "twinwatch": version("twinwatch")},
     )
-    return write_bundle(out, onnx.data, clusters.centroids, manifest)

@@ -1,6 +1,6 @@
-"""The convolutional auto-encoder, built from a preset: pixels -> 256 numbers -> pixels.
+"""The convolutional auto-encoder that a preset describes: pixels -> embedding of 256 numbers -> pixels.
 
-Knows nothing of training; the daemon knows only the ONNX file that `Exported` becomes.
+It knows nothing of training. The daemon gets only the encoder, exported to ONNX.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn import functional
 from twinwatch_training.presets import EMBEDDING_DIM, Preset
 
 Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""uint8 [N, side, side, 3] -> float32 [N, 256], whatever computes it."""
+"""A function that embeds uint8 [N, side, side, 3] as float32 [N, 256], with torch or ONNX Runtime."""
 
 
 class AutoEncoder(nn.Module):
@@ -24,6 +24,7 @@ class AutoEncoder(nn.Module):
 
     def __init__(self, preset: Preset) -> None:
         super().__init__()
+        self.preset = preset
         self.encoder = _encoder(preset)
         self.decoder = _default_decoder(preset.side) if preset.head == "gem" else _seed_decoder(preset)
 
@@ -37,7 +38,7 @@ class AutoEncoder(nn.Module):
 
 
 class Exported(nn.Module):
-    """What the daemon runs: scaling and normalisation are inside."""
+    """The module that is exported to ONNX and run by the daemon; it takes bytes and scales them itself."""
 
     def __init__(self, model: AutoEncoder) -> None:
         super().__init__()
@@ -112,7 +113,7 @@ def _seed_decoder(preset: Preset) -> nn.Sequential:
 
 
 def _default_decoder(side: int) -> nn.Sequential:
-    """Shows a person what the embedding keeps; small, because the daemon never runs it."""
+    """Four doublings of side / 16. Small, as it only trains the encoder and shows people what an embedding keeps."""
     least = side // 16
     layers: list[nn.Module] = [nn.Linear(EMBEDDING_DIM, 128 * least**2), nn.ReLU()]
     layers.append(nn.Unflatten(1, (128, least, least)))

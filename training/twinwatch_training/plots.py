@@ -1,4 +1,4 @@
-"""What the report and the leaderboard draw alike."""
+"""Plots that the report and the leaderboard share."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 COPY, STRANGER, GREY = "#2a6f97", "#c8553d", "#666666"
-_RIVALS = ("#c8553d", "#e0a030", "#8a6fb0", "#444444")
+_COLOURS = ("#c8553d", "#e0a030", "#8a6fb0", "#444444")
 _MARKS = ("D", "s", "^", "o")
 
 
 def recall_bars(title: str, ours: str, recalls: Mapping[str, Mapping[str, float]], edits: Sequence[str]) -> Figure:
-    """Recall by edit in %: the method called `ours` as bars, every other one of `recalls` as marks on the same row."""
+    """Plot recall by edit in %: the method called `ours` as bars, the others of `recalls` as marks on the same rows."""
     figure = Figure(figsize=(9, 0.27 * len(edits) + 1.6), layout="constrained")
     axes = figure.subplots()
     rows = np.arange(len(edits))
@@ -25,7 +25,7 @@ def recall_bars(title: str, ours: str, recalls: Mapping[str, Mapping[str, float]
     for number, (name, recall) in enumerate(each for each in recalls.items() if each[0] != ours):
         axes.scatter(
             [100 * recall[edit] for edit in edits], rows, s=26, label=name, zorder=3, clip_on=False,
-            color=_RIVALS[number % len(_RIVALS)], marker=_MARKS[number % len(_MARKS)],
+            color=_COLOURS[number % len(_COLOURS)], marker=_MARKS[number % len(_MARKS)],
         )  # fmt: skip
     axes.set_yticks(rows, list(edits), fontsize=8)
     axes.invert_yaxis()
@@ -37,7 +37,7 @@ def recall_bars(title: str, ours: str, recalls: Mapping[str, Mapping[str, float]
 
 
 def pair(title: str, original: NDArray[np.uint8], copy: NDArray[np.uint8], captions: Sequence[str]) -> Figure:
-    """A picture and its copy, uint8 [H, W, 3] each, over what several methods say of how far apart they are."""
+    """Show a picture and its copy, uint8 [H, W, 3] each, above `captions`, one line each."""
     figure = Figure(figsize=(6, 3.4 + 0.2 * len(captions)), layout="constrained")
     for axes, pixels in zip(figure.subplots(1, 2), (original, copy), strict=True):
         tile(axes, on_square(pixels))
@@ -47,13 +47,13 @@ def pair(title: str, original: NDArray[np.uint8], copy: NDArray[np.uint8], capti
 
 
 def tile(axes: Axes, pixels: NDArray[np.generic]) -> None:
-    """Show pixels without axes."""
+    """Show pixels, [H, W, 3], without ticks and frame."""
     axes.imshow(pixels, interpolation="nearest")
     axes.set_axis_off()
 
 
 def on_square(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The picture in the middle of a light grey square, on which its own white border shows."""
+    """Centre uint8 [H, W, 3] on a light grey square, [side, side, 3], on which a white border of its own is visible."""
     height, width = pixels.shape[:2]
     side = max(height, width)
     square = np.full((side, side, 3), 225, dtype=np.uint8)
@@ -63,6 +63,6 @@ def on_square(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as a picture; needs no display."""
+    """Write a figure to a file in the format of its suffix; needs no display."""
     FigureCanvasAgg(figure)
     figure.savefig(path, dpi=110)

@@ -1,6 +1,6 @@
-"""What is trained and how: `seed`, the encoder of the article the project grew from, and `default`, the one that ships.
+"""Presets of what is trained and how: `seed`, the encoder of the article, and `default`, the one that ships.
 
-A preset is values only. Nothing here computes, and nothing outside it hides a number that changes the result.
+A preset is values only. Every number that changes the trained encoder is here.
 """
 
 from __future__ import annotations
@@ -24,78 +24,79 @@ class Conv:
 
 
 @dataclass(frozen=True, slots=True)
-class Views:
-    """How far a training view may stray from its picture. Shares are of the picture's side, levels of 0..1.
+class Augmentation:
+    """The ranges from which a training view is drawn. Lengths are shares of the picture's side, levels are 0 to 1.
 
-    Every view is also turned to any of the eight orientations.
+    Fields that end in `_share` are the share of views with that change. Every view also gets one of the eight
+    orientations.
     """
 
     scale: tuple[float, float]  # below 1 shows a border, above 1 is a crop
-    stretch: float  # log of one side against the other, as a crop or a border to another aspect does
-    shift: float  # of the side, each way
+    stretch: float  # log of the change of width against height, as by a crop or border to another aspect ratio
+    shift: float  # each way
     turn_degrees: float  # on top of the eight orientations
-    plain_share: float  # of views that keep their frame, so that exact copies stay exact
-    blur_sigma: float  # of the side
+    plain_share: float  # views that are not moved at all, so that copies of the same frame get the same embedding
+    blur_sigma: float
     blur_share: float
     brightness: tuple[float, float]
     contrast: tuple[float, float]
     gamma: tuple[float, float]
-    tint: float  # each colour against the others
+    tint: float  # change of one colour channel against the others
     grey_share: float
-    bar_share: float  # a caption bar along one of the four sides
-    bar: tuple[float, float]
-    sticker_share: float  # something laid over the picture, plain or a piece of another one
-    sticker: tuple[float, float]  # its radius
+    bar_share: float  # a plain bar, like that of a caption, along one of the four sides
+    bar: tuple[float, float]  # its height
+    sticker_share: float  # an ellipse or box over the picture, plain or cut from another picture
+    sticker: tuple[float, float]  # half its width and half its height
     noise_share: float
-    noise: float
+    noise: float  # the largest standard deviation
 
 
-STANDS = Views(
+WEAK = Augmentation(
     scale=(0.9, 1.15), stretch=0.04, shift=0.06, turn_degrees=2, plain_share=0.6, blur_sigma=0.01, blur_share=0.3,
     brightness=(0.9, 1.12), contrast=(0.9, 1.15), gamma=(0.9, 1.1), tint=0.03, grey_share=0.05,
     bar_share=0.1, bar=(0.05, 0.12), sticker_share=0.0, sticker=(0.05, 0.1), noise_share=0.3, noise=0.02,
 )  # fmt: skip
-"""The picture as it may stand in a library: hardly changed."""
+"""For the view of the original: hardly changed."""
 
-COPY = Views(
+STRONG = Augmentation(
     scale=(0.6, 2.4), stretch=0.2, shift=0.25, turn_degrees=18, plain_share=0.2, blur_sigma=0.055, blur_share=0.4,
     brightness=(0.45, 1.7), contrast=(0.55, 1.6), gamma=(0.5, 2.0), tint=0.25, grey_share=0.3,
     bar_share=0.3, bar=(0.05, 0.2), sticker_share=0.35, sticker=(0.08, 0.32), noise_share=0.3, noise=0.06,
 )  # fmt: skip
-"""What people make of it: somewhat beyond the hardest edit that is to be found."""
+"""For the view of the copy: somewhat beyond the hardest edit that should be found."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """Everything that decides which bundle comes out of a folder of pictures."""
+    """Everything that decides which bundle is trained on a folder of pictures."""
 
     name: str
-    side: int  # pixels; pictures are squeezed to side x side
-    detail: int  # views are made of pictures so many times larger: a crop of a file shows more than one of a thumbnail
+    side: int  # pixels; the encoder takes side x side, whatever the aspect ratio of the picture
+    detail: int  # pictures are so many times larger than views, as a crop shows more than a thumbnail does
     convs: tuple[Conv, ...]
-    head: Literal["flatten", "gem"]  # the last map as it is, or GeM-pooled, linear to 256 and unit norm
+    head: Literal["flatten", "gem"]  # the last feature map as it is, or GeM-pooled, linear to 256 and unit norm
     leak: float  # slope of the leaky ReLU below zero; 0 is a plain ReLU
-    views: tuple[Views, Views] | None  # of the standing picture and of its copy; None: reconstruction alone
-    temperature: float  # of InfoNCE; 0.03 to 0.1 work, lower looks harder at near strangers
-    reconstruction_weight: float  # next to InfoNCE
-    spread_weight: float  # of pushing each view away from its nearest stranger, next to InfoNCE
+    views: tuple[Augmentation, Augmentation] | None  # of original and copy; None: trained by reconstruction alone
+    temperature: float  # of InfoNCE; 0.03 to 0.1 work, and lower gives near negatives more weight
+    reconstruction_weight: float  # of its error in the loss, where InfoNCE has weight 1
+    spread_weight: float  # of the KoLeo regulariser in the loss
     epochs: int
-    batch: int  # with views, also the number of strangers each copy is told from
+    batch: int  # with InfoNCE it also sets the number of negatives
     learning_rate: float
     decay: Literal["exponential", "cosine"]
     decay_to: float  # share of the learning rate left at the end
-    warmup_share: float  # of all steps
+    warmup_share: float  # share of all steps in which the learning rate rises
     weight_decay: float
-    bfloat16: bool  # halves the time where the processor has it; it trains faster, no more
-    int8: bool  # the bundle's convolutions in 8 bits, which takes less than half the time
+    bfloat16: bool  # for training only; halves its time where the processor supports it
+    int8: bool  # quantise the convolutions of the bundle to 8 bits, which more than halves the time of the encoder
     clusters: int
-    copies_within: float  # share of edited copies that the nomination radius has to cover
-    strangers_within: float  # share of new pictures that may have a stranger within it; each costs a look at the pixels
-    evidence_level: float  # score from which pixels that line up count as evidence
+    target_recall: float  # share of edited copies that the nomination radius has to reach
+    max_false_nomination_rate: float  # share of new pictures that may have a non-copy within it; each costs decoding
+    evidence_level: float  # score from which aligned pixels count as evidence, 0 to 1
 
     @property
     def source_side(self) -> int:
-        """Pixels of a side of the pictures that training makes its views of."""
+        """Pixels a side of the pictures that views are made of."""
         return self.side * self.detail
 
     @property
@@ -125,8 +126,8 @@ SEED = Preset(
     bfloat16=False,
     int8=False,
     clusters=20,
-    copies_within=0.99,
-    strangers_within=0.5,
+    target_recall=0.99,
+    max_false_nomination_rate=0.5,
     evidence_level=0.6,
 )
 
@@ -134,15 +135,15 @@ DEFAULT = Preset(
     name="default",
     side=96,
     detail=2,
-    # Strides early: 58 million multiply-adds. The last, 1x1, gives the 256 numbers more than 256 maps to draw on.
+    # Strides come early: 58 million multiply-adds. The last, 1x1, pools 512 maps for the 256 numbers.
     convs=(Conv(32, 5, 3), Conv(64, 3, 2), Conv(64, 3), Conv(128, 3, 2), Conv(128, 3), Conv(256, 3), Conv(512, 1)),
     head="gem",
     leak=0.0,
-    views=(STANDS, COPY),
+    views=(WEAK, STRONG),
     temperature=0.05,
     reconstruction_weight=2.0,
     spread_weight=1.0,
-    epochs=48,  # some hour and a half for 12,000 pictures on two cores; the bundle that ships had 600, minutes on a GPU
+    epochs=48,  # an hour and a half for 12,000 pictures on two cores; the bundle that ships had 600, minutes on a GPU
     batch=384,
     learning_rate=2e-3,
     decay="cosine",
@@ -151,9 +152,9 @@ DEFAULT = Preset(
     weight_decay=1e-4,
     bfloat16=True,
     int8=True,
-    clusters=1024,  # so many tell how close together pictures lie, and with it how far a copy may lie
-    copies_within=0.99,
-    strangers_within=0.15,
+    clusters=1024,  # enough to tell dense regions from sparse ones, which corrects the radius
+    target_recall=0.99,
+    max_false_nomination_rate=0.15,
     evidence_level=0.6,
 )
 
