@@ -1,12 +1,13 @@
-"""Training and encoding on a GPU: how busy an epoch keeps it, and how many pictures a second it embeds.
+"""Speed on a GPU: of training, of the encoder, and of a scan.
 
-Training is that of the preset `default`, by the very loop of `twinwatch-train fit`. Its pictures are those of a folder,
-or painted ones, repeated until there are enough; what is in them makes no step longer. The last epoch is watched by
-torch's profiler, from one checkpoint to the next: the share of that time in which at least one kernel ran, copies not
-counted.
-Encoding is the shipped bundle's, through the daemon's own encoder, from pixels in the computer's memory to embeddings
-there, in batches of several sizes and on one core of the CPU; the embeddings of both are compared. Then `twinwatch
-scan` looks through a folder with each of them, in turns.
+Training runs the loop of `twinwatch-train fit` with the preset `default`. The pictures of a folder, or painted ones,
+are repeated until there are enough; the time of a step does not depend on what they show. The profiler of torch watches
+the last epoch, from one checkpoint to the next, and gives the share of that time in which at least one kernel ran,
+without copies between memories.
+
+Encoding runs the shipped bundle through the daemon's encoder, from pixels in host memory to embeddings in host memory,
+in batches of several sizes, and on one core of the CPU; the embeddings of both are compared. Finally `twinwatch scan`
+runs on a folder with each of them, alternately.
 """
 
 from __future__ import annotations
@@ -29,19 +30,20 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity
 
 from twinwatch.search import Bundle, Encoder, bundle_path, load_bundle
+from twinwatch_training.checkpoint import EpochLoss, RunSettings
 from twinwatch_training.data import Pictures, load_pictures, split
 from twinwatch_training.presets import preset
-from twinwatch_training.train import EpochLoss, Run, fit
+from twinwatch_training.train import TrainingRun, fit
 
-_EPOCHS = 3  # one to warm up, one to time, one to watch
-_BATCHES = (64, 512, 4096)  # the first is the daemon's largest
+_EPOCHS = 3  # the first warms up, the second is timed, the third is profiled
+_BATCHES = (64, 512, 4096)  # pictures; 64 is the largest batch of the daemon
 _AT_LEAST_S = 2.0
 _SCANS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """Of one epoch, from checkpoint to checkpoint; the share is of the next one, which is watched."""
+    """`epoch_s` is the time of the second epoch, `busy_share` the share of the third in which the GPU was busy."""
 
     pictures: int
     epoch_s: float
@@ -50,7 +52,7 @@ class Training:
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """Pictures a second by batch size, and on one core; how far embeddings of the two lie apart."""
+    """Pictures a second by batch size and on one core, and the L2 distances between the embeddings of the two."""
 
     per_s: dict[int, float]
     cpu_per_s: float
@@ -109,6 +111,7 @@ def painted(folder: Path, count: int = 200) -> Path:
 
 
 def training(pictures: Pictures, count: int, work: Path) -> Training:
+    """Train on `count` pictures, repeated from those given, and measure an epoch."""
     held_out = split(len(pictures), 0).held_out
     rows = np.resize(np.arange(len(pictures)), count + len(held_out))
     many = Pictures(pictures.folder, (), pictures.pixels[rows], (), pictures.fingerprint)
@@ -123,12 +126,9 @@ def training(pictures: Pictures, count: int, work: Path) -> Training:
             reached_s.append(time.perf_counter())
 
     chosen = preset("default")
-    run = Run("benchmark", pictures.fingerprint, chosen.name, 0, _EPOCHS)
+    settings = RunSettings("benchmark", pictures.fingerprint, chosen.name, 0, _EPOCHS)
     parts = split(len(rows), 0)
-    fit(
-        run=run, preset=chosen, pictures=many, split=parts, work=work, device=torch.device("cuda"),
-        progress=silent, on_epoch=watch,
-    )  # fmt: skip
+    fit(TrainingRun(settings, chosen, many, parts, work, torch.device("cuda")), silent, watch)
     profiler.stop()
     _, before_s, after_s, watched_s, end_s = reached_s
     results = profiler.profiler.kineto_results  # type: ignore[union-attr]
@@ -142,7 +142,7 @@ def training(pictures: Pictures, count: int, work: Path) -> Training:
 
 
 def covered_ns(spans: Iterable[tuple[int, int]]) -> int:
-    """The length of the union."""
+    """Return the length of the union of spans (start, end) in nanoseconds."""
     covered, reached = 0, 0
     for start, end in sorted(spans):
         covered += max(0, end - max(start, reached))
@@ -151,7 +151,7 @@ def covered_ns(spans: Iterable[tuple[int, int]]) -> int:
 
 
 def encoding(bundle: Bundle, pixels: NDArray[np.uint8]) -> Encoding:
-    """`pixels`: uint8 [N, S, S, 3]."""
+    """Time the encoder and compare its embeddings on GPU and CPU. `pixels`: uint8 [N, S, S, 3]."""
     gpu, cpu = Encoder(bundle, "cuda"), Encoder(bundle, "cpu")
     sample = pixels[:1024]
     apart = np.linalg.norm(gpu.embed(sample) - cpu.embed(sample), axis=1)  # [N]
@@ -165,7 +165,7 @@ def encoding(bundle: Bundle, pixels: NDArray[np.uint8]) -> Encoding:
 
 
 def speed(encoder: Encoder, pixels: NDArray[np.uint8], size: int) -> float:
-    """Pictures a second, over as many batches as fill the time."""
+    """Return how many pictures a second the encoder embeds in batches of `size`, over two seconds or more."""
     batches = [np.take(pixels, range(start, start + size), axis=0, mode="wrap") for start in range(0, 8 * size, size)]
     for batch in batches:
         encoder.embed(batch)
@@ -178,7 +178,7 @@ def speed(encoder: Encoder, pixels: NDArray[np.uint8], size: int) -> float:
 
 
 def scanning(folder: Path) -> dict[str, float]:
-    """Seconds of whole runs, the better of each."""
+    """Return the seconds of `twinwatch scan` on each device, the better of two runs."""
     taken: dict[str, list[float]] = {"cuda": [], "cpu": []}
     for _ in range(_SCANS):
         for device, seconds in taken.items():

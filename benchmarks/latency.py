@@ -1,11 +1,11 @@
-"""How long a real, idle daemon takes from a drop to its verdict, and how much memory it holds while it waits.
+"""Latency of an idle daemon from a new copy to its verdict, and the daemon's memory.
 
-The library stands in the folder before the daemon starts. Then edited copies are dropped one by one, and the time runs
-from the end of the write to the line in the duplicates log, less the settle time; a copy that is missed has no line,
-and is counted. The first drop also starts the processes that are not there yet, and is told by itself. Processor time
-says what a drop costs on a busy machine too.
-Memory is what the daemon and its processes hold, each shared page counted once (PSS): before the first picture, and
-after the last.
+The library is in the folder before the daemon starts. Then edited copies are written one by one. The latency of a copy
+is the time from the end of its write to its line in the duplicates log, less the settle time. A copy that is not found
+has no line and is counted as missed. The first copy also starts worker processes, so its time is printed separately.
+Processor time tells what a copy costs on a busy machine.
+
+Memory is the proportional set size (PSS) of the daemon and its workers: before the first picture, and after the last.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ from scan import photo
 from twinwatch.calibration import EDITS, edit_file, pictures_below
 
 _SIZE = (4000, 3000)
-_PATIENCE_S, _PAUSE_S, _START_S, _REST_S = 60.0, 0.002, 3.0, 0.3
-_MISSED_S = 5.0  # later than the settle time, no verdict is to be expected
+_TIMEOUT_S, _POLL_S = 60.0, 0.002
+_START_S = 3.0  # from a written status to a quiet daemon
+_REST_S = 0.3  # between two copies
+_MISSED_S = 5.0  # a verdict that is not there so long after the settle time does not come
 
 
 def main() -> None:
@@ -45,7 +47,7 @@ def main() -> None:
         (home / "share").mkdir()
         originals = library(home / "share", arguments.folder, arguments.library)
         prepared = [copy(home, originals, number) for number in range(arguments.drops + 1)]
-        base_mb = memory_of_an_empty_one(home, arguments.settle)
+        base_mb = memory_of_empty_daemon(home, arguments.settle)
         process = start(home, home / "share", arguments.settle)
         try:
             wait_for_library(home, len(originals))
@@ -78,6 +80,7 @@ def main() -> None:
 
 
 def library(share: Path, source: Path | None, count: int) -> list[Path]:
+    """Fill the share with `count` pictures, copied from `source` or painted, and return their paths."""
     if source is None:
         for number in range(count):
             photo(number, *_SIZE).save(share / f"{number:04}.jpg", quality=80)
@@ -89,7 +92,7 @@ def library(share: Path, source: Path | None, count: int) -> list[Path]:
 
 
 def copy(home: Path, originals: list[Path], number: int) -> bytes:
-    """An edited copy at the full size of its original, no two alike."""
+    """Return an edited copy as large as its original, with the number stored in it, so that all differ in bytes."""
     original = originals[number % len(originals)]
     edit = list(EDITS)[number % len(EDITS)]
     with Image.open(original) as image:
@@ -102,7 +105,8 @@ def copy(home: Path, originals: list[Path], number: int) -> bytes:
     return target.read_bytes()
 
 
-def memory_of_an_empty_one(home: Path, settle_s: float) -> float:
+def memory_of_empty_daemon(home: Path, settle_s: float) -> float:
+    """Return the memory in MB of a daemon that watches an empty folder."""
     (home / "empty").mkdir()
     process = start(home, home / "empty", settle_s)
     try:
@@ -114,7 +118,7 @@ def memory_of_an_empty_one(home: Path, settle_s: float) -> float:
 
 
 def start(home: Path, share: Path, settle_s: float) -> subprocess.Popen[bytes]:
-    """Return once it is up: its status is written then."""
+    """Start a daemon and return when it is up, which is when it has written its status."""
     state = home / f"state-{share.name}"
     config = home / "config.yaml"
     settings = {
@@ -131,40 +135,42 @@ def start(home: Path, share: Path, settle_s: float) -> subprocess.Popen[bytes]:
 
 
 def wait_for_library(home: Path, count: int) -> None:
-    """Until every picture of it was judged, as the metrics have it."""
+    """Wait until the daemon's metrics say that every picture of the library was judged."""
     metrics = home / "state-share" / "metrics.prom"
     wait_until(lambda: metrics.exists() and f"\ntwinwatch_files_kept {float(count)}\n" in metrics.read_text(), 0.2)
 
 
 def times_of(home: Path, drops: list[bytes], settle_s: float, first: int) -> list[float]:
-    """Milliseconds of each drop that was found."""
+    """Return the milliseconds of each copy that was found."""
     times = (drop(home, data, number, settle_s) for number, data in enumerate(drops, first))
     return [time_ms for time_ms in times if time_ms is not None]
 
 
 def drop(home: Path, data: bytes, number: int, settle_s: float) -> float | None:
-    """Milliseconds from the end of the write to the line in the log, less the settle time; None where none comes."""
+    """Write a copy and return its latency in milliseconds; None if it is not found."""
     log = home / "duplicates.jsonl"
     before = log.stat().st_size if log.exists() else 0
     (home / "share" / f"drop-{number:04}.jpg").write_bytes(data)
     started_s = time.perf_counter()
-    found = comes(lambda: log.exists() and log.stat().st_size > before, settle_s + _MISSED_S)
+    found = holds_within(lambda: log.exists() and log.stat().st_size > before, settle_s + _MISSED_S)
     took_s = time.perf_counter() - started_s - settle_s
     time.sleep(_REST_S)
     return 1000 * took_s if found else None
 
 
-def wait_until(what: Callable[[], bool], pause_s: float = _PAUSE_S) -> None:
-    if not comes(what, _PATIENCE_S, pause_s):
-        raise SystemExit(f"nothing came of it in {_PATIENCE_S:.0f} s")
+def wait_until(condition: Callable[[], bool], poll_s: float = _POLL_S) -> None:
+    """Exit the program if the condition does not hold within a minute."""
+    if not holds_within(condition, _TIMEOUT_S, poll_s):
+        raise SystemExit(f"nothing came of it in {_TIMEOUT_S:.0f} s")
 
 
-def comes(what: Callable[[], bool], patience_s: float, pause_s: float = _PAUSE_S) -> bool:
-    until_s = time.monotonic() + patience_s
-    while not what():
+def holds_within(condition: Callable[[], bool], timeout_s: float, poll_s: float = _POLL_S) -> bool:
+    """Poll the condition and return whether it held within the timeout."""
+    until_s = time.monotonic() + timeout_s
+    while not condition():
         if time.monotonic() > until_s:
             return False
-        time.sleep(pause_s)
+        time.sleep(poll_s)
     return True
 
 

@@ -1,9 +1,9 @@
-"""Recall by edit and strangers accused, through `twinwatch scan`: the whole way from files to verdicts.
+"""Recall by edit and false positives of `twinwatch scan`, from files to verdicts.
 
-A folder's pictures are split by --seed into a library and new ones. The library, the new pictures and every edit of
-some library pictures are written to one folder, the edits youngest, and scanned once. A copy counts as found when it
-is named a copy of its own original. The two parts of a folder (--part 0, 1) share no picture: tune on one, report the
-other.
+The pictures of a folder are split by --seed into a library and new pictures. Both are written to one folder, with every
+edit of some library pictures; the edited copies are the youngest files. The folder is scanned once. A copy counts as
+found when the verdict names its own original. The two parts of a folder (--part 0 and 1) share no picture: tune on one
+and report the other.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def lay_out(folder: Path, library: list[Path], new: list[Path], edited: int) -> None:
-    """Originals are called `library-N` and `new-N`, copies `edit--N.jpg` by their original's N; each a bit younger."""
+    """Write originals as `library-N` and `new-N` and copies as `edit--N.jpg`, each file ten seconds younger."""
     age_s = _OLD_S
     for kind, originals in (("library", library), ("new", new)):
         for number, path in enumerate(originals):
@@ -63,7 +63,7 @@ def lay_out(folder: Path, library: list[Path], new: list[Path], edited: int) -> 
 
 
 def scan(folder: Path, bundle: str) -> list[tuple[str, str, bool]]:
-    """(copy, original, whether byte for byte), by the names of their files, as the command prints them."""
+    """Scan a folder. Returns (name of the copy, name of the original, whether their bytes are equal) for each copy."""
     twinwatch = Path(sys.executable).with_name("twinwatch")
     command = [twinwatch, "scan", folder, "--bundle", bundle, "--format", "jsonl"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
@@ -72,23 +72,24 @@ def scan(folder: Path, bundle: str) -> list[tuple[str, str, bool]]:
 
 
 def report(copies: list[tuple[str, str, bool]], edited: int, pictures: int, target: Path | None) -> None:
+    """Print the figures of a scan and write them to `target`, if given, as JSON."""
     right: Counter[str] = Counter()
-    akin: Counter[str] = Counter()  # named after another edit of their original
+    siblings: Counter[str] = Counter()  # copies whose verdict names another edit of their original
     named = {copy for copy, _, _ in copies}
-    misnamed, accused = [], []
+    misnamed, false_positives = [], []
     for copy, original, exact in copies:
         name, _, number = copy.partition("--")
         if not number:
-            accused.append((copy, original))
+            false_positives.append((copy, original))
         elif Path(original).stem == f"library-{Path(number).stem}" or (exact and original.endswith(f"--{number}")):
-            right[name] += 1  # two edits of a grey picture may well give the same bytes
+            right[name] += 1  # two edits of a grey picture can give the same bytes
         else:
             misnamed.append((copy, original))
-            akin[name] += original.endswith(f"--{number}")
+            siblings[name] += original.endswith(f"--{number}")
     missed = [f"{name}--{number:05}" for name in ALL_EDITS for number in range(edited)]
     missed = [each for each in missed if f"{each}.jpg" not in named]
     recall = {name: right[name] / edited for name in ALL_EDITS}
-    found = {name: (right[name] + akin[name]) / edited for name in ALL_EDITS}
+    found = {name: (right[name] + siblings[name]) / edited for name in ALL_EDITS}
     groups = {"the 18 edits": EDITS, "four of them": SEED_EDITS, "the harder": HARD_EDITS, "others": OTHER_EDITS}
     means = {title: float(np.mean([recall[name] for name in edits])) for title, edits in groups.items()}
     means_found = {title: float(np.mean([found[name] for name in edits])) for title, edits in groups.items()}
@@ -98,12 +99,12 @@ def report(copies: list[tuple[str, str, bool]], edited: int, pictures: int, targ
         print(
             f"mean of {title}: {100 * mean:.2f}%; with those named after another edit {100 * means_found[title]:.2f}%"
         )
-    print(f"{edited} pictures edited; {len(accused)} of {pictures} pictures accused: {accused}")
-    print(f"{len(misnamed)} copies named as copies of another, {akin.total()} of them of an edit: {misnamed}")
+    print(f"{edited} pictures edited; {len(false_positives)} of {pictures} pictures accused: {false_positives}")
+    print(f"{len(misnamed)} copies named as copies of another, {siblings.total()} of them of an edit: {misnamed}")
     print(f"{len(missed)} copies missed: {missed}")
     if target is not None:
         values = {"recall": recall, "means": means, "means_found": means_found, "edited": edited, "pictures": pictures}
-        lists = {"accused": accused, "misnamed": misnamed, "missed": missed}
+        lists = {"accused": false_positives, "misnamed": misnamed, "missed": missed}
         target.write_text(json.dumps(values | lists, indent=2) + "\n")
 
 

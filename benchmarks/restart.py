@@ -1,9 +1,9 @@
-"""A daemon that knows a million files: how soon it is ready after a restart, what it and a pass over its folder cost.
+"""Restart of a daemon that knows a million files: time until it is ready, memory, and the cost of a scan.
 
-The files are real, sparse ones of many sizes, in folders of a thousand; `find`, printing the facts that a pass
-compares, sets the measure for that. To judge a million pictures would take hours, so the catalogue is written in bulk:
-all files are `kept`, as lstat sees them, with made-up hashes, and embeddings around the bundle's centroids. What comes
-then is a real `twinwatch run`; its memory counts above that of one over an empty folder. It needs 5 GB of disk.
+The files are real: sparse, of many sizes, in folders of a thousand. To judge a million pictures would take hours, so
+the catalogue is written in bulk. Every file is in it as `kept`, with its real lstat, an invented hash, and an embedding
+near one of the bundle's centroids. Then a real `twinwatch run` starts. Its memory is compared with that of a daemon on
+an empty folder, and a scan of the unchanged files with `find` that prints the same lstat fields. It needs 5 GB of disk.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from twinwatch.search import Bundle, bundle_path, load_bundle
 from twinwatch.store import Catalog, Root, connect, contents, embeddings, files
 from twinwatch.watching import scan_root
 
-IN_FOLDER = 1000
+FILES_IN_FOLDER = 1000
 ROUNDS = 3
-PATIENCE_S = 1800.0
-QUIET = 0.05
-"""A daemon that uses less of one core than this has done its work."""
+TIMEOUT_S = 1800.0
+IDLE_SHARE = 0.05
+"""A daemon that uses less than this share of one core is idle."""
 
 Row = tuple[str, str, str]
-"""What, its goal, its figure."""
+"""What is measured, its goal, its figure."""
 
 
 def main() -> None:
@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     with contextlib.ExitStack() as stack:
-        home = arguments.scratch or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="twinwatch-million-")))
+        home = arguments.scratch or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="twinwatch-restart-")))
         known, empty = Site(home / "known", arguments.bundle), Site(home / "empty", arguments.bundle)
         if not known.catalog.exists():
             make_files(known.share, arguments.files)
@@ -93,17 +93,18 @@ class Site:
 
 
 def make_files(share: Path, count: int) -> None:
-    for first in range(0, count, IN_FOLDER):
-        folder = share / f"{first // IN_FOLDER:05}"
+    """Write sparse files, no two of the same size."""
+    for first in range(0, count, FILES_IN_FOLDER):
+        folder = share / f"{first // FILES_IN_FOLDER:05}"
         folder.mkdir()
-        for number in range(first, min(count, first + IN_FOLDER)):
+        for number in range(first, min(count, first + FILES_IN_FOLDER)):
             fd = os.open(folder / f"{number:07}.jpg", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
             os.ftruncate(fd, 10_000 + number)
             os.close(fd)
 
 
 def make_catalogue(site: Site, bundle: Bundle) -> None:
-    """Write what a daemon would know once it had kept every file of a share."""
+    """Write the catalogue of a daemon that has judged every file of the share and kept it."""
     catalog = Catalog(site.catalog)
     root = catalog.add_root(site.share, folder_id(site.share), time.time_ns())
     catalog.commit()
@@ -162,7 +163,7 @@ def _kept(folder: Path, root: Root, first: int) -> Iterator[dict[str, Any]]:
 
 
 def time_passes(site: Site) -> dict[str, float]:
-    """Compare a share with its catalogue and have `find` tell the same facts, in turns; return the medians."""
+    """Time a scan of the unchanged share and `find`, alternately; return medians, and ratios of ours to find's."""
     catalog = Catalog(site.catalog)
     root = catalog.roots(site.share)[0]
     find = ["find", str(site.share), "-printf", "%D %i %s %T@ %C@ %n\n"]
@@ -176,7 +177,7 @@ def time_passes(site: Site) -> dict[str, float]:
         ):
             started_s, started_cpu_s = time.perf_counter(), _cpu_s()
             work()
-            if number:  # the first round only fetches the folders' facts from the disk
+            if number:  # the first round only fills the kernel's cache
                 wall[name].append(time.perf_counter() - started_s)
                 cpu[name].append(_cpu_s() - started_cpu_s)
     catalog.close()
@@ -191,45 +192,45 @@ def time_passes(site: Site) -> dict[str, float]:
 
 
 def live(site: Site, idle_s: float, patience_s: float) -> dict[str, float]:
-    """Start a daemon, drop a picture once it is ready, let it come to rest, and measure it on the way."""
+    """Start a daemon, add a picture when it is ready, wait until it is idle, end it, and measure each step."""
     figures: dict[str, float] = {}
     log = site.home / "daemon.log"
-    newcomer = site.share / "newcomer.jpg"
+    new_file = site.share / "new.jpg"
     address = site.home / "notify"
     address.unlink(missing_ok=True)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel, log.open("wb") as told:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel, log.open("wb") as messages:
         channel.bind(str(address))
-        channel.settimeout(PATIENCE_S)
+        channel.settimeout(TIMEOUT_S)
         command = [sys.executable, "-m", "twinwatch", "run", "-v", "-c", str(site.config)]
         started_s = time.monotonic()
-        process = subprocess.Popen(command, stderr=told, env={**os.environ, "NOTIFY_SOCKET": str(address)})
+        process = subprocess.Popen(command, stderr=messages, env={**os.environ, "NOTIFY_SOCKET": str(address)})
         while b"READY=1" not in channel.recv(4096):
             pass
     figures["ready s"], figures["ready cpu s"] = time.monotonic() - started_s, own_cpu_s(process.pid)
-    paint(time.time_ns() % (1 << 32)).save(newcomer)
-    for name, words in (("scanned s", " scanned "), ("judged s", newcomer.name)):
+    paint(time.time_ns() % (1 << 32)).save(new_file)
+    for name, words in (("scanned s", " scanned "), ("judged s", new_file.name)):
         while words not in log.read_text() and process.poll() is None:
             time.sleep(0.05)
         figures[name] = time.monotonic() - started_s
     figures["judged cpu s"] = own_cpu_s(process.pid)
-    while _use(process.pid, 5) > QUIET and time.monotonic() - started_s < patience_s:
+    while _core_share(process.pid, 5) > IDLE_SHARE and time.monotonic() - started_s < patience_s:
         continue
     figures["at rest s"] = time.monotonic() - started_s
-    figures["idle use"] = _use(process.pid, idle_s)
+    figures["idle use"] = _core_share(process.pid, idle_s)
     figures["memory bytes"] = 1024 * _field(Path(f"/proc/{process.pid}/smaps_rollup"), "Pss:")
     figures["peak bytes"] = 1024 * _field(Path(f"/proc/{process.pid}/status"), "VmHWM:")
     figures["judged"] = _field(site.state / "metrics.prom", "twinwatch_judged_total")
-    newcomer.unlink()
+    new_file.unlink()
     process.terminate()
     asked_s = time.monotonic()
-    if process.wait(PATIENCE_S):
+    if process.wait(TIMEOUT_S):
         raise SystemExit(log.read_text())
     return figures | {"ending s": time.monotonic() - asked_s}
 
 
 def rows(figures: dict[str, float], count: int) -> Iterator[Row]:
-    """The figures as lines of a table."""
-    decoded = figures["known judged"] - 1  # all but the newcomer
+    """Yield the rows of the printed table."""
+    decoded = figures["known judged"] - 1  # all but the new file
     yield "ready after a restart", "15 s", f"{figures['known ready s']:.1f} s"
     yield "the same in CPU time", "", f"{figures['known ready cpu s']:.1f} s"
     yield "files decoded again", "0", f"{decoded:.0f}"
@@ -248,21 +249,22 @@ def rows(figures: dict[str, float], count: int) -> Iterator[Row]:
 
 
 def _cpu_s() -> float:
-    """The CPU time of this process and the children that it has waited for."""
+    """Return the CPU time in seconds of this process and of the children that it has waited for."""
     return sum(
         usage.ru_utime + usage.ru_stime
         for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     )
 
 
-def _use(pid: int, seconds: float) -> float:
-    """The share of one core that a process, without its children, uses over a while."""
+def _core_share(pid: int, seconds: float) -> float:
+    """Return the share of one core that a process, without its children, uses over `seconds`."""
     before_s, started_s = own_cpu_s(pid), time.monotonic()
     time.sleep(seconds)
     return (own_cpu_s(pid) - before_s) / (time.monotonic() - started_s)
 
 
 def _field(path: Path, name: str) -> float:
+    """Return the number after `name` in a file of names and numbers."""
     lines = (line.split() for line in path.read_text().splitlines())
     return next(float(line[1]) for line in lines if line[:1] == [name])
 

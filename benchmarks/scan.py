@@ -1,12 +1,13 @@
-"""`twinwatch scan` against what one would use instead, over the same folders in one run: times, their ratios, copies.
+"""Compares `twinwatch scan` with other duplicate finders on the same folders: times, ratios of times, copies found.
 
-Each folder is laid out anew: its pictures, and an edited copy of some of them, by each edit of the catalogue in turn.
-Every contender is a program that starts from nothing; they take turns, so that what else the machine does hits all.
-The floor reads, hashes and decodes every picture and does nothing else. pHash runs in this Python; the others where
-they are installed: findimagedupes by the system, difPy and fastdup in the Python of --peers, as they need old
-libraries. Without a folder, 1,000 pictures of 768x576, of 110 KB or so, and 100 of 12 megapixels are made: of the
-pictures in the folder of --like, enlarged, or of painted ones, which is the hard case: to the encoder painted pictures
-look alike, so that evidence has to tell nearly each one from twenty others.
+Each folder is copied and gets an edited copy of every twentieth picture, by one edit after the other. Every tool starts
+as a new program, and the tools alternate, so that other load on the machine affects all of them. `floor` only reads,
+hashes and decodes. pHash runs in this Python. findimagedupes has to be installed on the system, difPy and fastdup in
+the Python of --peers, as they need old libraries.
+
+Without a folder two are made: 1,000 pictures of 768x576 and about 110 KB, and 100 of 12 megapixels. They are made from
+the pictures in the folder of --like, enlarged, or painted. Painted pictures are the hard case: their embeddings are so
+close together that evidence has to compare nearly each one with twenty others.
 """
 
 from __future__ import annotations
@@ -31,15 +32,15 @@ from PIL import Image
 from twinwatch.calibration import EDITS, edit_file, pictures_below
 
 MADE = {"small": (1000, 768, 576, 88), "large": (100, 4000, 3000, 80)}  # how many, width, height, quality
-_PAINT_MOST = 1000  # pixels; wider pictures are painted so large and enlarged
-_EVERY = 20  # one picture in so many has a copy
+_PAINT_MOST = 1000  # pixels; wider pictures are painted at most so wide and then enlarged
+_EVERY = 20  # one picture in so many gets a copy
 _OURS = "twinwatch"
 _OLD_S, _AGE_S = 1_000_000_000, 10
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Seconds on the clock and of processors, and the pairs found: of a copy and its original, and of strangers."""
+    """Wall time and CPU time in seconds, and how many pairs were found: of copies (right) and of strangers (wrong)."""
 
     wall_s: float
     cpu_s: float
@@ -51,7 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folders", type=Path, nargs="*", help="pictures; made ones if not given")
     parser.add_argument("--like", type=Path, help="a folder with pictures to make others of")
-    parser.add_argument("--repeat", type=int, default=3, help="how many turns each contender has")
+    parser.add_argument("--repeat", type=int, default=3, help="how often each tool runs")
     parser.add_argument("--against", default=",".join(baselines.BASELINES), help="only these, by name")
     parser.add_argument("--peers", default=sys.executable, help="the Python that has difPy and fastdup")
     parser.add_argument("--json", type=Path)
@@ -71,7 +72,7 @@ def main() -> None:
 
 
 def made(folder: Path, count: int, width: int, height: int, quality: int, sources: list[Path] | None) -> Path:
-    """`count` of them, or as many as there are sources."""
+    """Make `count` pictures, or one of each source if these are fewer."""
     folder.mkdir()
     for number, source in enumerate([None] * count if sources is None else sources[:count]):
         photo(number, width, height, source).save(folder / f"{number:04}.jpg", quality=quality)
@@ -79,7 +80,7 @@ def made(folder: Path, count: int, width: int, height: int, quality: int, source
 
 
 def photo(seed: int, width: int, height: int, source: Path | None = None) -> Image.Image:
-    """A picture, painted or of a file, with the grain of a sensor, which a JPEG spends most of its bytes on."""
+    """Return a picture, painted or from a file, with the noise of a sensor, which takes most bytes of a real JPEG."""
     if source is None:
         part = max(1, -(-width // _PAINT_MOST))
         drawn = paint(seed, width // part, height // part)
@@ -94,15 +95,15 @@ def photo(seed: int, width: int, height: int, source: Path | None = None) -> Ima
 
 
 def lay_out(folder: Path, source: Path) -> tuple[int, int]:
-    """Originals are called `N.ext`, their copies, which are younger, `N--edit.jpg`. Return how many there are."""
+    """Write originals as `N.ext` and younger copies as `N--edit.jpg`. Returns (originals, copies) in numbers."""
     folder.mkdir()
     paths = pictures_below(source)
     written = []
     for number, path in enumerate(paths):
         written.append(folder / f"{number:05}{path.suffix.lower()}")
         written[-1].write_bytes(path.read_bytes())
-    for turn, number in enumerate(range(0, len(paths), _EVERY)):
-        edit = list(EDITS)[turn % len(EDITS)]
+    for done, number in enumerate(range(0, len(paths), _EVERY)):
+        edit = list(EDITS)[done % len(EDITS)]
         written.append(folder / f"{number:05}--{edit}.jpg")
         save(edit, paths[number], written[-1])
     for age, path in enumerate(written):
@@ -111,10 +112,12 @@ def lay_out(folder: Path, source: Path) -> tuple[int, int]:
 
 
 def save(edit: str, source: Path, target: Path) -> None:
+    """Write an edited copy of a picture."""
     Image.fromarray(edit_file(source, edit)).save(target, quality=90)
 
 
 def compare(folder: Path, names: list[str], peers: str, repeat: int) -> dict[str, object]:
+    """Run the tools alternately, print their medians, and return all figures and why tools are missing."""
     runs: dict[str, list[Run]] = {}
     missing: dict[str, str] = {}
     for _ in range(repeat):
@@ -137,14 +140,14 @@ def compare(folder: Path, names: list[str], peers: str, repeat: int) -> dict[str
         print(f"{name:16} does not run here: {why}", flush=True)
     ratios = {name: {"wall": each.wall_s / ours.wall_s, "cpu": each.cpu_s / ours.cpu_s} for name, each in table.items()}
     return {
-        "runs": {name: [asdict(each) for each in turns] for name, turns in runs.items()},
+        "runs": {name: [asdict(each) for each in all_runs] for name, all_runs in runs.items()},
         "ratios": ratios,
         "missing": missing,
     }
 
 
 def run(name: str, folder: Path, peers: str) -> Run:
-    """Raises OSError, CalledProcessError."""
+    """Run a tool once. Raises OSError if it cannot be started or fails."""
     if name == _OURS:
         command = [sys.executable, "-m", "twinwatch", "scan", str(folder), "--format", "jsonl"]
     else:
@@ -167,12 +170,13 @@ def run(name: str, folder: Path, peers: str) -> Run:
 
 
 def named(found: list[str] | dict[str, str]) -> list[frozenset[str]]:
-    """The pairs of names in a group, or in a line of twinwatch's."""
+    """Return the pairs of file names in a group of names or in one line of `twinwatch scan`."""
     names = [Path(found["path"]).name, Path(found["duplicate_of"]).name] if isinstance(found, dict) else found
     return [frozenset(pair) for pair in combinations(dict.fromkeys(names), 2)]
 
 
 def median(runs: list[Run]) -> Run:
+    """Return the median times and the pairs of the last run, as each tool finds the same pairs every time."""
     last = runs[-1]
     return Run(
         statistics.median(each.wall_s for each in runs),

@@ -1,6 +1,6 @@
-"""Milliseconds on one core: the encoder for a picture, and evidence for a pair of photos, beside decoding one of them.
+"""Milliseconds on one core to decode a picture, to embed it, and to compare a pair of pictures for evidence.
 
-Evidence is timed as the daemon asks for it: with both pictures decoded, for an edited copy and for a stranger.
+Evidence is timed as in the daemon, with both pictures decoded already: for edited copies and for non-copies.
 """
 
 from __future__ import annotations
@@ -58,12 +58,13 @@ def main() -> None:
 
 
 def milliseconds(work: Callable[[], object], times: int) -> float:
-    """The median of so many runs, after one that does not count."""
+    """Return the median time of `times` runs, after one to warm up."""
     work()
     return float(np.median([once(work) for _ in range(times)]))
 
 
 def once(work: Callable[[], object]) -> float:
+    """Return the time of one run in milliseconds."""
     started_s = time.perf_counter()
     work()
     return 1000 * (time.perf_counter() - started_s)
