@@ -277,7 +277,7 @@ def extrapolate(rows: list[dict[str, float]], filed: dict[str, float], size: int
 def draw(rows: list[dict[str, float]], growing: list[dict[str, float]], path: Path) -> None:
     from matplotlib.figure import Figure
 
-    from twinwatch_training.plots import COPY, STRANGER, save
+    from twinwatch_training.plots import COPY, NON_COPY, save
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
@@ -295,7 +295,7 @@ def draw(rows: list[dict[str, float]], growing: list[dict[str, float]], path: Pa
         [row["size"] for row in beside],
         [row[baseline] for row in beside],
         "o-",
-        color=STRANGER,
+        color=NON_COPY,
         label=baseline.replace("Index", "faiss Index"),
     )
     axes.set(xlabel="pictures in the library", ylabel="processor time of a query, median (ms)")

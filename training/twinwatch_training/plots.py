@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-COPY, STRANGER, GREY = "#2a6f97", "#c8553d", "#666666"
+COPY, NON_COPY, GREY = "#2a6f97", "#c8553d", "#666666"
 _COLOURS = ("#c8553d", "#e0a030", "#8a6fb0", "#444444")
 _MARKS = ("D", "s", "^", "o")
 

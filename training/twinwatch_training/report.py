@@ -27,7 +27,7 @@ from twinwatch_training.data import spread
 from twinwatch_training.evaluate import Evaluation
 from twinwatch_training.export import RunResults
 from twinwatch_training.model import to_float
-from twinwatch_training.plots import COPY, GREY, STRANGER, on_square, recall_bars, save, tile
+from twinwatch_training.plots import COPY, GREY, NON_COPY, on_square, recall_bars, save, tile
 
 _CLUSTERS_SHOWN = 20
 _MEMBERS_SHOWN = 12
@@ -74,7 +74,7 @@ def loss_curve(history: Sequence[EpochLoss]) -> Figure:
     epochs = np.arange(1, len(history) + 1)
     style = {"marker": "o", "markersize": 3}
     whole.plot(epochs, [each.total for each in history], color=COPY, label="training", **style)
-    whole.plot(epochs, [each.held_out for each in history], color=STRANGER, label="held out", **style)
+    whole.plot(epochs, [each.held_out for each in history], color=NON_COPY, label="held out", **style)
     seconds = sum(each.seconds for each in history)
     whole.set(ylabel="loss", title=f"Loss: {history[-1].total:.4f} after {len(history)} epochs, {seconds:.0f} s")
     whole.legend(frameon=False)
@@ -116,7 +116,7 @@ def distance_histogram(report: ReportData) -> Figure:
     axes = figure.subplots()
     for values, colour, label in (
         (copies, COPY, "edited copy to original"),
-        (non_copies, STRANGER, "nearest stranger"),
+        (non_copies, NON_COPY, "nearest stranger"),
     ):
         axes.hist(values, bins, weights=np.full(len(values), 100 / len(values)), color=colour, alpha=0.6, label=label)
     radius = report.results.calibration.radius
@@ -173,7 +173,7 @@ def threshold_curve(report: ReportData) -> Figure:
         ]
         axes.plot(thresholds, 100 * np.mean(shares, axis=0), color=colour, label=label)
     alarms = 100 * np.searchsorted(non_copies, thresholds, side="right") / len(non_copies)
-    axes.plot(thresholds, alarms, color=STRANGER, label="new pictures with a stranger within")
+    axes.plot(thresholds, alarms, color=NON_COPY, label="new pictures with a stranger within")
     radius = report.results.calibration.radius
     axes.axvline(radius, color=GREY, linestyle="--", label=f"nomination radius: {radius:.3f}")
     axes.set(xlabel=_DISTANCE, ylabel="share (%)", title="Every threshold, held-out pictures", ylim=(0, 101))
