@@ -34,7 +34,9 @@ from rich.table import Table
 from twinwatch.config import Watch
 from twinwatch.fs import folder_id, stat_regular
 from twinwatch.search import Bundle, bundle_path, load_bundle
-from twinwatch.store import Catalog, Root, connect, contents, embeddings, files
+from twinwatch.store import Root, open_store
+from twinwatch.store.sqlite import connect
+from twinwatch.store.tables import contents, embeddings, files
 from twinwatch.watching import scan_root
 
 FILES_IN_FOLDER = 1000
@@ -105,10 +107,10 @@ def make_files(share: Path, count: int) -> None:
 
 def make_catalogue(site: Site, bundle: Bundle) -> None:
     """Write the catalogue of a daemon that has judged every file of the share and kept it."""
-    catalog = Catalog(site.catalog)
-    root = catalog.add_root(site.share, folder_id(site.share), time.time_ns())
-    catalog.commit()
-    catalog.close()
+    store = open_store(site.catalog)
+    root = store.roots.add(site.share, folder_id(site.share), time.time_ns())
+    store.commit()
+    store.close()
     rng = np.random.default_rng(0)
     connection = connect(site.catalog)
     known = 0
@@ -164,8 +166,8 @@ def _kept(folder: Path, root: Root, first: int) -> Iterator[dict[str, Any]]:
 
 def time_passes(site: Site) -> dict[str, float]:
     """Time a scan of the unchanged share and `find`, alternately; return medians, and ratios of ours to find's."""
-    catalog = Catalog(site.catalog)
-    root = catalog.roots(site.share)[0]
+    store = open_store(site.catalog)
+    root = store.roots.all(site.share)[0]
     find = ["find", str(site.share), "-printf", "%D %i %s %T@ %C@ %n\n"]
     changed: list[object] = []
     wall: dict[str, list[float]] = {"ours": [], "find": []}
@@ -173,14 +175,14 @@ def time_passes(site: Site) -> dict[str, float]:
     for number in range(ROUNDS + 1):
         for name, work in (
             ("find", lambda: subprocess.run(find, check=True, stdout=subprocess.DEVNULL)),
-            ("ours", lambda: scan_root(Watch(path=site.share), root, catalog, changed.append, lambda: False)),
+            ("ours", lambda: scan_root(Watch(path=site.share), root, store, changed.append, lambda: False)),
         ):
             started_s, started_cpu_s = time.perf_counter(), _cpu_s()
             work()
             if number:  # the first round only fills the kernel's cache
                 wall[name].append(time.perf_counter() - started_s)
                 cpu[name].append(_cpu_s() - started_cpu_s)
-    catalog.close()
+    store.close()
     if changed:
         raise SystemExit(f"the pass found {len(changed)} of the unchanged files changed")
     return {

@@ -34,8 +34,8 @@ NO_BREAKER = {"max_moves_per_minute": 1_000_000, "max_moved_percent": 100}
 COMMAND = (sys.executable, "-c", "from twinwatch.cli import main; main()")
 _BRISK = """
 import sys
+import twinwatch.service.daemon
 from twinwatch.cli import main
-from twinwatch.service import daemon
 for constant, seconds in {pauses!r}.items():
     holders = [module for name, module in sys.modules.items() if name[:9] == "twinwatch" and hasattr(module, constant)]
     assert holders, constant
@@ -175,7 +175,7 @@ class Site:
         return self._wait_until_quiet(0.0)
 
     def _wait_until_quiet(self, quiet_s: float) -> dict[str, int]:
-        from twinwatch.store import Catalog
+        from twinwatch.store import open_store
 
         path = self.home / "state" / "catalog.db"
         watched = [watch["path"] for watch in yaml.safe_load(self.config.read_text(encoding="utf-8"))["watch"]]
@@ -184,17 +184,17 @@ class Site:
         def quiet() -> bool:
             nonlocal idle_since_s, complete_since_s
             now_s = time.monotonic()
-            idle = catalog.waiting_count() == 0
+            idle = store.queue.count() == 0
             complete = idle and _complete(database, watched)
             idle_since_s = idle_since_s if idle else now_s
             complete_since_s = complete_since_s if complete else now_s
             return (complete and now_s - complete_since_s >= quiet_s) or now_s - idle_since_s > _LONG_QUIET_S
 
-        catalog = Catalog(path)
+        store = open_store(path)
         with contextlib.closing(sqlite3.connect(path, timeout=30)) as database:
             wait_for(quiet)
-        counts = catalog.counts()
-        catalog.close()
+        counts = store.counts()
+        store.close()
         return counts
 
     def known(self, folder: Path | None = None) -> dict[bytes, str]:

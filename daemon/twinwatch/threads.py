@@ -6,6 +6,7 @@ A daemon that lost a thread would look alive and do nothing. A daemon that ends 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable
 
 import structlog
@@ -41,3 +42,13 @@ def raise_if_dead(threads: Iterable[MonitoredThread]) -> None:
             _log.error("internal error", thread=thread.name, exc_info=thread.error)
             what = f"{type(thread.error).__name__}: {thread.error}"
             raise ThreadDiedError(f"the {thread.name} thread has ended, so the whole daemon ends: {what}")
+
+
+class Heartbeat:
+    """When a thread last gave a sign of life. Its thread writes it, others read it: one float, so no lock is needed."""
+
+    def __init__(self) -> None:
+        self.last_s = time.monotonic()
+
+    def beat(self) -> None:
+        self.last_s = time.monotonic()

@@ -12,7 +12,7 @@ from PIL import ImageOps
 
 from daemon_site import Site
 from twinwatch.fs import FileIdentity
-from twinwatch.store import Catalog, Verdict
+from twinwatch.store import Action, Kind, QueueState, Verdict, VerdictState, open_store
 
 
 @pytest.fixture
@@ -32,13 +32,13 @@ def album(tmp_path: Path) -> Path:
 def judged(site: Site) -> Site:
     """A site whose catalogue holds a verdict of each kind and a file that is no picture, as a daemon leaves them."""
     (site.home / "state").mkdir()
-    catalog = Catalog(site.home / "state" / "catalog.db")
-    root = catalog.add_root(site.share, (1, 2), 3)
+    store = open_store(site.home / "state" / "catalog.db")
+    root = store.roots.add(site.share, (1, 2), 3)
     seen = FileIdentity(1, 2, 3, 4, 5, 1)
-    catalog.enqueue(root.id, b"holiday/broken.jpg", seen, standing=False, arrived_ns=1, queue="waiting")
-    file = catalog.file_at(root.id, b"holiday/broken.jpg")
+    store.queue.add(root.id, b"holiday/broken.jpg", seen, preexisting=False, arrived_ns=1, state=QueueState.WAITING)
+    file = store.files.at(root.id, b"holiday/broken.jpg")
     assert file is not None
-    catalog.set_file(file.id, state="unreadable", refusal="truncated", queue=None)
+    store.files.mark_unreadable(file.id, "truncated")
     for number, (action, state) in enumerate(
         [("flagged", "done"), ("quarantined", "done"), ("quarantined", "restored"), ("quarantined", "dismissed")]
     ):
@@ -46,13 +46,13 @@ def judged(site: Site) -> Site:
         case = Verdict(
             id=f"{number}" * 32, file_id=None, time=f"2026-01-0{number + 1}T00:00:00.000Z",
             root=os.fsencode(site.share), path=b"holiday/the sea %d.jpg" % number, sha256="aa",
-            original_root=os.fsencode(site.share), original_path=b"sea.jpg", original_sha256="bb", kind="near",
-            distance=0.25, cluster=3, evidence=0.9, edit="recompressed", action=action, better=number == 0,
+            original_root=os.fsencode(site.share), original_path=b"sea.jpg", original_sha256="bb", kind=Kind.NEAR,
+            distance=0.25, cluster=3, evidence=0.9, edit="recompressed", action=Action(action), better=number == 0,
             quarantined_to=b".twinwatch/quarantine/files/%d" % number if action == "quarantined" else None,
-            restored_to=b"holiday/back %d.jpg" % number if over else None, state=state, logged=state,
+            restored_to=b"holiday/back %d.jpg" % number if over else None, state=VerdictState(state), logged=state,
             event_at="2026-02-03T04:05:06.000Z" if over else None,
         )  # fmt: skip
-        catalog.cases.add(case)
-    catalog.commit()
-    catalog.close()
+        store.verdicts.add(case)
+    store.commit()
+    store.close()
     return site

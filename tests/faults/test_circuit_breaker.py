@@ -7,7 +7,7 @@ from pathlib import Path
 from daemon_site import Site, wait_for
 from fault_counts import Counting, scaled
 from faults.fixtures import held, plain, running, tree, write
-from twinwatch.judging.circuit_breaker import FEWEST
+from twinwatch.judging.circuit_breaker import MIN_MOVES
 
 MOST = 5
 PERCENT = 20
@@ -35,16 +35,16 @@ def test_a_rush_of_copies_stops_by_itself(tmp_path: Path, bundle: Path, counting
         {"path": str(drain), "action": "quarantine", "max_moved_percent": PERCENT},
     ]
     site = Site(tmp_path, bundle, settings={"watch": watch, "settle_seconds": 0.1})
-    originals = [plain(number) for number in range(FEWEST)]
+    originals = [plain(number) for number in range(MIN_MOVES)]
     surplus = scaled(20, 200)
-    allowed = {rush: MOST + 1, drain: FEWEST}
+    allowed = {rush: MOST + 1, drain: MIN_MOVES}
     with counting("copy beyond what a folder's brake allows to be moved") as tally, running(site):
         drop(site, rush, originals, "original")
         for root in (rush, drain):
             drop(site, root, (originals * 3)[: allowed[root] + surplus], "copy")
             tally.inject(surplus)
             assert len(held(root)) == allowed[root]
-            assert len(tree(root)) == surplus + (FEWEST if root == rush else 0), "what is only flagged stays"
+            assert len(tree(root)) == surplus + (MIN_MOVES if root == rush else 0), "what is only flagged stays"
         assert len([line for line in site.entries("duplicate") if line["action"] == "flagged"]) == 2 * surplus
         said = " ".join(site.run("status").stdout.split())
         assert f"{MOST + 1} files were moved within a minute" in said

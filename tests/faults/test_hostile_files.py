@@ -17,7 +17,7 @@ from daemon_site import Site, wait_for
 from fault_counts import PROVE, Counting, scaled
 from faults import hostile_files
 from twinwatch.decoding.decode import FORMATS
-from twinwatch.store import Catalog
+from twinwatch.store import open_store
 
 LIMITS = {"max_file_mb": 64, "max_megapixels": 50, "decode_memory_mb": 512, "workers": 2}
 DECODE_S = 2
@@ -50,20 +50,20 @@ def started(site: Site) -> Iterator[Site]:
 
 def judged(site: Site, *names: str) -> list[str]:
     """Wait until these files have been judged; return the state of each, or why it is unreadable."""
-    catalog = Catalog(site.home / "state" / "catalog.db")
+    store = open_store(site.home / "state" / "catalog.db")
 
     def outcomes() -> list[str] | None:
-        (root,) = catalog.roots()
-        refusals = {Path(os.fsdecode(each.path)).name: each.reason for each in catalog.unreadable()}
-        states = {os.fsdecode(name): file.state for name, file in catalog.files_in(root.id, b"").items()}
-        catalog.rollback()
+        (root,) = store.roots.all()
+        refusals = {Path(os.fsdecode(each.path)).name: each.reason for each in store.files.unreadable()}
+        states = {os.fsdecode(name): file.state for name, file in store.files.in_folder(root.id, b"").items()}
+        store.rollback()
         found = [refusals.get(name, states.get(name, "new")) for name in names]
         return None if {"new", "unreadable"}.intersection(found) else found
 
     try:
         found: list[str] = wait_for(outcomes, PATIENCE_S)
     finally:
-        catalog.close()
+        store.close()
     return found
 
 

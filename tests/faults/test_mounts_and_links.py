@@ -32,7 +32,7 @@ from faults import quarantine_driver as driver
 from twinwatch.errors import QuarantineError
 from twinwatch.fs import linux
 from twinwatch.quarantine import Quarantine
-from twinwatch.store import Catalog
+from twinwatch.store import open_store
 
 COPY, ORIGINAL, STRANGE = b"the copy " * 99, b"the original " * 99, b"another's file " * 99
 HOME, HELD = "a/b/copy.jpg", f".twinwatch/quarantine/files/{driver.ID}"
@@ -382,10 +382,10 @@ def test_of_what_many_real_writers_drop_one_of_each_group_lives(site: Site, coun
             writer.stdin.close()
         assert [writer.wait(60) for writer in writers] == [0] * WRITERS
         tally.inject(len(groups))
-        catalog = Catalog(site.home / "state" / "catalog.db")
+        store = open_store(site.home / "state" / "catalog.db")
         outcomes = ("kept", "duplicate", "quarantined")
-        wait_for(lambda: sum(catalog.counts().get(name, 0) for name in outcomes) == len(dropped), 900)
-        catalog.close()
+        wait_for(lambda: sum(store.counts().get(name, 0) for name in outcomes) == len(dropped), 900)
+        store.close()
         site.settled()
         living = {path.name for path in site.share.glob("*.jpg")}
         held = [Path(entry["path"]).name for entry in site.entries("duplicate") if entry["action"] == "quarantined"]

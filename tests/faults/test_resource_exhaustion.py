@@ -52,13 +52,13 @@ def require_complete(site: Site, dropped: int, known: int = 1) -> None:
 
 
 @contextmanager
-def few_descriptors(site: Site, decode_ahead: int) -> Iterator[None]:
-    """Limit the daemon within a block: it can open `decode_ahead` more descriptors and no further one."""
+def few_descriptors(site: Site, spare: int) -> Iterator[None]:
+    """Limit the daemon within a block: it can open `spare` more descriptors and no further one."""
     assert site.process is not None
     pid = site.process.pid
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     highest = max(int(fd.name) for fd in Path(f"/proc/{pid}/fd").iterdir())
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (highest + 1 + decode_ahead, before[1]))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (highest + 1 + spare, before[1]))
     try:
         yield
     finally:
@@ -72,7 +72,7 @@ def test_want_of_descriptors_drops_nothing(often: Site, counting: Counting) -> N
     with counting("no further file descriptor to be had for a while") as tally:
         for number in range(scaled(1, 20)):
             told = often.stderr.count("Too many open files")
-            with few_descriptors(often, decode_ahead=number * 3 % 20):
+            with few_descriptors(often, spare=number * 3 % 20):
                 drop(often.share, dropped + 1, 3)
                 dropped += 3
                 # With some to spare it may well get by.

@@ -32,7 +32,7 @@ from fault_counts import PROVE, Counting
 from faults.fixtures import held_bytes, paths, running, tree, write
 from twinwatch.calibration import EDITS
 from twinwatch.quarantine import Quarantine, Record
-from twinwatch.store import Catalog
+from twinwatch.store import Store, open_store
 
 PEOPLE = 4
 LASTS_S, PAUSE_S, SAMPLE_S, DECIDE_S = (1800.0, 0.8, 5.0, 60.0) if PROVE else (6.0, 0.25, 0.2, 2.0)
@@ -64,7 +64,7 @@ class Sample:
     waiting: int
 
     @classmethod
-    def take(cls, site: Site, catalog: Catalog, since_s: float) -> Sample:
+    def take(cls, site: Site, store: Store, since_s: float) -> Sample:
         assert site.process is not None
         process = Path(f"/proc/{site.process.pid}")
         tasks = list((process / "task").iterdir())
@@ -76,8 +76,8 @@ class Sample:
             len(tasks),
             len(children),
             sum(_resident_mb(Path("/proc", pid)) for pid in children),
-            catalog.ever_seen(site.share),
-            catalog.waiting_count(),
+            store.files.ever_seen(site.share),
+            store.queue.count(),
         )
 
 
@@ -353,11 +353,11 @@ def draw(samples: list[Sample], path: Path) -> None:
     save(figure, path)
 
 
-def watch(office: Office, catalog: Catalog, started_s: float) -> list[Sample]:
+def watch(office: Office, store: Store, started_s: float) -> list[Sample]:
     """Sample what the daemon takes until the day is over; keep people from dropping more than it can judge."""
     samples: list[Sample] = []
     while time.monotonic() < started_s + LASTS_S or samples[-1].files < LEAST_FILES:
-        samples.append(Sample.take(office.site, catalog, started_s))
+        samples.append(Sample.take(office.site, store, started_s))
         office.crowded = samples[-1].waiting > MOST_WAITING
         time.sleep(SAMPLE_S)
     return samples
@@ -383,16 +383,16 @@ def test_a_long_day_ends_with_all_accounted_for_and_nothing_grown(
         with ThreadPoolExecutor(PEOPLE + 1) as pool:
             jobs = [pool.submit(work) for work in (office.administer, *(person.work for person in office.people))]
             try:
-                catalog, started_s = Catalog(site.home / "state" / "catalog.db"), time.monotonic()
-                samples = watch(office, catalog, started_s)
+                store, started_s = open_store(site.home / "state" / "catalog.db"), time.monotonic()
+                samples = watch(office, store, started_s)
             finally:
                 office.closed.set()
         for job in jobs:
             job.result()
         tally.inject(office.done)
         counts = settle(site)
-        samples.append(Sample.take(site, catalog, started_s))  # when every file was judged, however busy the machine
-        catalog.close()
+        samples.append(Sample.take(site, store, started_s))  # when every file was judged, however busy the machine
+        store.close()
         target: Path | None = request.config.getoption("--proofs")
         if target is not None:
             draw(samples, target.with_name("soak.svg"))

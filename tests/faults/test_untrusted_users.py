@@ -30,7 +30,7 @@ from PIL import Image, ImageOps
 from daemon_site import COMMAND, Site, terminal, wait_for
 from fault_counts import PROVE, Counting, Tally, scaled
 from twinwatch.fs import linux
-from twinwatch.store import Catalog
+from twinwatch.store import open_store
 
 # A line of its own, a colour that rich never uses, a title for the window, the same by one C1 character, right to left.
 POISON = ("\n", "\r", "\x1b[5;7m", "\x1b]0;mine\x07", "\x9b5;7m", "\x85", "\u2028", "\u202e", "\u2066", "\udcff")
@@ -306,9 +306,9 @@ def test_links_that_lead_out_of_a_share_lead_nowhere(site: Site, counting: Count
                 wait_for(lambda wanted=(batch + 1) * size: len(site.entries("duplicate")) >= wanted)
     site.settled()
     site.stop()
-    catalog = Catalog(site.home / "state" / "catalog.db")
-    assert not [known for each in hashes if (known := catalog.content_of(each))]
-    catalog.close()
+    store = open_store(site.home / "state" / "catalog.db")
+    assert not [known for each in hashes if (known := store.contents.by_sha256(each))]
+    store.close()
     told = site.log_path.read_text() + site.stderr
     assert not [each for each in hashes if each in told]
     assert sorted(secret.rglob("*")) == list(before)

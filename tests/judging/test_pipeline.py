@@ -1,5 +1,6 @@
 """One file's way, with real pictures, catalogue, encoder and evidence; decoders run in here, and fail on cue."""
 
+import hashlib
 import io
 import shutil
 import threading
@@ -7,7 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,28 @@ from paint import paint
 from twinwatch.config import Limits
 from twinwatch.errors import StorageError, ThreadDiedError, UnreadableError
 from twinwatch.fs import FileIdentity, folder_id
-from twinwatch.judging import CircuitBreaker, Pipeline, WatchedRoot, judge, pipeline as module, removal
-from twinwatch.judging.candidates import OriginalFinder
+from twinwatch.judging import (
+    Engine,
+    Pipeline,
+    WatchedRoots,
+    committer as committing,
+    in_flight,
+    moving,
+    pipeline as module,
+)
+from twinwatch.judging.candidates import Query
+from twinwatch.judging.circuit_breaker import CircuitBreaker
+from twinwatch.judging.evidence_search import OriginalFinder
+from twinwatch.judging.feeder import Feeder
+from twinwatch.judging.in_flight import InFlight
+from twinwatch.judging.missing import MissingOriginals
 from twinwatch.judging.resequencer import Resequencer
+from twinwatch.judging.watched_root import WatchedRoot
 from twinwatch.quarantine import MoveOrder, Quarantine, StorageFaultError
 from twinwatch.search import Bundle, Encoder, ExactIndex, load_bundle
-from twinwatch.store import Catalog, File, Root
+from twinwatch.store import File, FileState, QueueState, Root, Store, VerdictState, open_store
+from twinwatch.store.contents import SqlContents
+from twinwatch.store.store import SqliteStore
 from twinwatch.workers import (
     CompareResult,
     CompareTask,
@@ -43,6 +60,7 @@ class Decoders:
         self.held: dict[bytes, threading.Event] = {}
         self.evidence_failures: list[BaseException] = []
         self.sought: list[CompareTask] = []
+        self.inspected: list[bytes] = []
         self.compare_slots = 2
         self.limits = Limits()
 
@@ -60,6 +78,7 @@ class Decoders:
             return
         try:
             future.set_result(task.run())
+            self.inspected.append(task.place.path)
         except Exception as error:  # noqa: BLE001  what a worker would hand on
             future.set_exception(error)
 
@@ -79,39 +98,47 @@ class Decoders:
 @dataclass
 class Bench:
     share: Path
-    catalog: Catalog
+    store: Store
     root: Root
-    grounds: dict[int, WatchedRoot]
+    roots: WatchedRoots
     decoders: Decoders
     pipeline: Pipeline
-    looked_again: list[tuple[bytes, int]] = field(default_factory=list)
+    work_arrived: threading.Event
+    engine: Engine
     arrivals: int = 0
 
     def quarantine(self) -> None:
         """From now on copies are moved."""
         quarantine = Quarantine(self.share)
         quarantine.prepare()
-        self.grounds[self.root.id] = WatchedRoot(self.share, self.root.folder, False, quarantine)
+        self.roots.put(self.root.id, WatchedRoot(self.share, self.root.folder, False, quarantine))
 
-    def put(self, name: str, data: bytes | None = None, standing: bool = False) -> None:
+    def put(self, name: str, data: bytes | None = None, preexisting: bool = False) -> None:
         """Write a file if there are bytes, and queue it as the intake would."""
         if data is not None:
             (self.share / name).write_bytes(data)
         self.arrivals += 1
         seen = FileIdentity.of((self.share / name).stat())
-        self.catalog.enqueue(self.root.id, name.encode(), seen, standing, self.arrivals, "waiting")
-        self.catalog.commit()
+        self.store.queue.add(self.root.id, name.encode(), seen, preexisting, self.arrivals, QueueState.WAITING)
+        self.store.commit()
 
     def rewrite(self, name: str, data: bytes) -> None:
         """Write a file, and queue it as the intake would, in a thread of its own."""
         (self.share / name).write_bytes(data)
-        catalog = Catalog(self.catalog.path)
-        catalog.enqueue(self.root.id, name.encode(), FileIdentity.of((self.share / name).stat()), False, 99, "waiting")
-        catalog.commit()
-        catalog.close()
+        store = open_store(self.store.path)
+        store.queue.add(
+            self.root.id, name.encode(), FileIdentity.of((self.share / name).stat()), False, 99, QueueState.WAITING
+        )
+        store.commit()
+        store.close()
+
+    def report_gone(self, *files: File) -> None:
+        """Say that a scan no longer found these files, as they were."""
+        self.store.queue.report_gone(files)
+        self.store.commit()
 
     def file(self, name: str) -> File:
-        file = self.catalog.file_at(self.root.id, name.encode())
+        file = self.store.files.at(self.root.id, name.encode())
         assert file is not None
         return file
 
@@ -119,14 +146,14 @@ class Bench:
         until_s = time.monotonic() + patience_s
         while not what():
             assert time.monotonic() < until_s, "waited in vain"
-            self.pipeline.feed(self.catalog)
+            self.work_arrived.set()
             time.sleep(0.01)
 
     def settle(self) -> None:
-        self.until(lambda: self.catalog.waiting_count() == 0 and self.pipeline.in_flight() == 0)
+        self.until(lambda: self.store.queue.count() == 0 and self.pipeline.in_flight() == 0)
 
     def states(self) -> dict[str, str]:
-        return {name.decode(): file.state for name, file in self.catalog.files_in(self.root.id, b"").items()}
+        return {name.decode(): file.state for name, file in self.store.files.in_folder(self.root.id, b"").items()}
 
 
 @pytest.fixture(scope="module")
@@ -137,27 +164,22 @@ def trained(bundle: Path) -> tuple[Bundle, Encoder]:
 
 @pytest.fixture
 def bench(tmp_path: Path, trained: tuple[Bundle, Encoder], monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    monkeypatch.setattr(module, "RETRY_S", 0.01)
+    monkeypatch.setattr(in_flight, "RETRY_S", 0.01)
     monkeypatch.setattr(module, "OVERTAKE_S", 0.2)
     share, path = tmp_path / "share", tmp_path / "catalog.db"
     share.mkdir()
-    catalog = Catalog(path)
-    root = catalog.add_root(share, folder_id(share), 0)
-    catalog.commit()
-    grounds = {root.id: WatchedRoot(share, root.folder, protect=False)}
-    decoders, looked_again = Decoders(), list[tuple[bytes, int]]()
-
-    def look_again(_root: Path, name: bytes) -> None:
-        other = Catalog(path)  # sees what is committed only
-        file = other.file_at(root.id, name)
-        looked_again.append((name, 0 if file is None else file.identity.mtime_ns))
-        other.close()
-
-    made = Pipeline(path, *trained, decoders, grounds, look_again, None, threading.Event())  # type: ignore[arg-type]
-    bench = Bench(share, catalog, root, grounds, decoders, made, looked_again)
+    store = open_store(path)
+    root = store.roots.add(share, folder_id(share), 0)
+    store.commit()
+    roots = WatchedRoots()
+    roots.put(root.id, WatchedRoot(share, root.folder, protect=False))
+    decoders, work_arrived = Decoders(), threading.Event()
+    engine = Engine(*trained, decoders)  # type: ignore[arg-type]
+    pipeline = Pipeline(path, engine, roots, None, work_arrived)
+    bench = Bench(share, store, root, roots, decoders, pipeline, work_arrived, engine)
     yield bench
     bench.pipeline.stop()
-    catalog.close()
+    store.close()
 
 
 def data(seed: int, side: int = 320, kind: str = "PNG", **options: Any) -> bytes:
@@ -179,7 +201,7 @@ def test_who_comes_first_is_the_original_though_it_is_slow_to_read(bench: Bench,
     slow.set()
     bench.settle()
     assert bench.states() == {"slow.png": "kept", "quick.png": "duplicate", "other.png": "kept"}
-    (case,) = bench.catalog.cases.all()
+    (case,) = bench.store.verdicts.all()
     assert (case.path, case.original_path) == (b"quick.png", b"slow.png")
 
 
@@ -190,14 +212,14 @@ def let_a_copy_wait_behind_a_slow_one(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, slow_is: int, copied: int, between: Sequence[int] = ()
 ) -> None:
     """No file goes ahead of another one, and all are judged in the end. Picture 10 is near to 1, a.png's; 25 is not."""
-    joined, join = list[int](), Resequencer.join
+    joined, join = list[int](), Resequencer.push
 
     def note(line: Resequencer[Any], number: int, *others: Any) -> None:
         join(line, number, *others)
         joined.append(number)
 
-    monkeypatch.setattr(Resequencer, "join", note)
-    monkeypatch.setattr(Resequencer, "until_turn_s", lambda line, _now_s: 0.0 if line._next in line._waiting else None)
+    monkeypatch.setattr(Resequencer, "push", note)
+    monkeypatch.setattr(Resequencer, "until_pop_s", lambda line, _now_s: 0.0 if line._next in line._waiting else None)
     bench.put("a.png", data(1))
     bench.settle()
     bench.decoders.held[b"slow.png"] = slow = threading.Event()
@@ -310,7 +332,7 @@ def test_who_waits_for_evidence_is_let_go_when_the_decoders_are_closed(
     queued.cancel()  # as a pool that is shut down does with what no process has begun
     bench.until(lambda: bench.pipeline.in_flight() == 0)
     assert bench.states()["copy.png"] == "new"
-    assert bench.catalog.waiting_count() == 1
+    assert bench.store.queue.count() == 1
 
 
 def test_who_waits_for_evidence_gives_signs_of_life(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,16 +349,21 @@ def test_who_waits_for_evidence_gives_signs_of_life(bench: Bench, monkeypatch: p
 @pytest.fixture
 def archive(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WatchedRoot:
     """One more root, in which an original lies."""
-    monkeypatch.setattr(module, "_ABSENT_S", 0.05)
+    monkeypatch.setattr(committing, "MISSING_S", 0.05)
     folder = tmp_path / "archive"
     folder.mkdir()
     (folder / "a.png").write_bytes(data(1))
-    root = bench.catalog.add_root(folder, folder_id(folder), 0)
-    bench.grounds[root.id] = WatchedRoot(folder, root.folder, protect=True)
-    bench.catalog.enqueue(root.id, b"a.png", FileIdentity.of((folder / "a.png").stat()), False, 0, "waiting")
-    bench.catalog.commit()
+    root = bench.store.roots.add(folder, folder_id(folder), 0)
+    archive = WatchedRoot(folder, root.folder, protect=True)
+    bench.roots.put(root.id, archive)
+    bench.store.queue.add(root.id, b"a.png", FileIdentity.of((folder / "a.png").stat()), False, 0, QueueState.WAITING)
+    bench.store.commit()
     bench.settle()
-    return bench.grounds[root.id]
+    return archive
+
+
+def id_of(bench: Bench, root: WatchedRoot) -> int:
+    return next(number for number in bench.roots.ids() if bench.roots.get(number) is root)
 
 
 def test_a_file_whose_folder_goes_away_for_a_moment_waits_for_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -355,7 +382,7 @@ def test_a_file_whose_folder_goes_away_for_a_moment_waits_for_it(bench: Bench, m
             away.rename(bench.share)
 
     monkeypatch.setattr(OriginalFinder, "find", find_while_it_is_away)
-    monkeypatch.setattr(judge.Judge, "look_for_absent", lambda _judge: None)  # which would mend it later
+    monkeypatch.setattr(MissingOriginals, "look", lambda _missing: None)  # which would mend it later
     bench.put("copy.png", data(1))
     bench.until(lambda: len(tries) > 1)
     bench.settle()
@@ -364,36 +391,29 @@ def test_a_file_whose_folder_goes_away_for_a_moment_waits_for_it(bench: Bench, m
 
 @pytest.mark.parametrize("side", [320, 240], ids=["exact", "near"])
 def test_a_copy_of_what_was_away_is_found_once_that_is_back(bench: Bench, archive: WatchedRoot, side: int) -> None:
-    (root_id,) = [number for number, ground in bench.grounds.items() if ground is archive]
-    del bench.grounds[root_id]
+    root_id = id_of(bench, archive)
+    bench.roots.detach(root_id)
     bench.put("copy.png", data(1, side))
     bench.settle()
     assert bench.states() == {"copy.png": "kept"}
     time.sleep(1.0)  # it is looked for in vain
-    bench.grounds[root_id] = archive
+    bench.roots.put(root_id, archive)
     bench.until(lambda: bench.states() == {"copy.png": "duplicate"})
-    (case,) = bench.catalog.cases.all()
+    (case,) = bench.store.verdicts.all()
     assert case.original_root.endswith(b"archive")
 
 
 def test_what_was_away_is_remembered_over_a_restart(
     bench: Bench, archive: WatchedRoot, trained: tuple[Bundle, Encoder]
 ) -> None:
-    (root_id,) = [number for number, ground in bench.grounds.items() if ground is archive]
-    del bench.grounds[root_id]
+    root_id = id_of(bench, archive)
+    bench.roots.detach(root_id)
     bench.put("copy.png", data(1))
     bench.settle()
     bench.pipeline.stop()
-    bench.grounds[root_id] = archive
-    bench.pipeline = Pipeline(
-        bench.catalog.path,
-        *trained,
-        bench.decoders,
-        bench.grounds,
-        lambda *_: None,
-        None,
-        threading.Event(),  # type: ignore[arg-type]
-    )
+    bench.roots.put(root_id, archive)
+    engine = Engine(*trained, bench.decoders)  # type: ignore[arg-type]
+    bench.pipeline = Pipeline(bench.store.path, engine, bench.roots, None, bench.work_arrived)
     bench.until(lambda: bench.states() == {"copy.png": "duplicate"})
 
 
@@ -432,19 +452,19 @@ def test_a_folder_that_goes_away_while_its_file_is_judged_costs_no_verdict(
 ) -> None:
     bench.put("a.png", data(1))
     bench.settle()
-    (ground,), find = bench.grounds.values(), OriginalFinder.find
+    root, find = bench.roots.require(bench.root.id), OriginalFinder.find
 
     def find_and_lose(*given: Any, **more: Any) -> Any:
         found = find(*given, **more)
-        bench.grounds.pop(bench.root.id, None)
+        bench.roots.detach(bench.root.id)
         return found
 
     monkeypatch.setattr(OriginalFinder, "find", find_and_lose)
     bench.put("copy.png", data(1))
-    bench.until(lambda: not bench.grounds and bench.pipeline.in_flight() == 0)
+    bench.until(lambda: not bench.roots.ids() and bench.pipeline.in_flight() == 0)
     assert bench.states() == {"a.png": "kept", "copy.png": "new"}
     monkeypatch.setattr(OriginalFinder, "find", find)
-    bench.grounds[bench.root.id] = ground
+    bench.roots.put(bench.root.id, root)
     bench.settle()
     assert bench.states() == {"a.png": "kept", "copy.png": "duplicate"}
 
@@ -463,14 +483,14 @@ def test_evidence_that_there_was_no_time_for_is_sought_three_times(bench: Bench,
 
 
 def test_a_file_whose_decoder_was_killed_is_tried_again(bench: Bench) -> None:
-    bench.decoders.failures[b"a.png"] = [WorkerKilled("killed")] * (module.MOST_KILLS - 1)
+    bench.decoders.failures[b"a.png"] = [WorkerKilled("killed")] * (in_flight.MAX_KILLS - 1)
     bench.put("a.png", data(1))
     bench.settle()
     assert bench.states() == {"a.png": "kept"}
 
 
 def test_a_file_whose_decoder_is_always_killed_waits_for_the_next_scan(bench: Bench) -> None:
-    bench.decoders.failures[b"a.png"] = [WorkerKilled("killed")] * module.MOST_KILLS
+    bench.decoders.failures[b"a.png"] = [WorkerKilled("killed")] * in_flight.MAX_KILLS
     bench.put("a.png", data(1))
     bench.settle()
     assert bench.states() == {"a.png": "unreadable"}
@@ -493,7 +513,12 @@ def test_what_changes_while_it_is_read_is_looked_at_again_once_that_is_committed
     bench.decoders.failures[b"a.png"] = [FileChanged()]
     bench.put("a.png", data(1))
     bench.settle()
-    assert bench.looked_again == [(b"a.png", -1)]
+    beside = open_store(bench.store.path)  # sees what is committed only
+    file = beside.files.at(bench.root.id, b"a.png")
+    assert file is not None
+    assert file.identity.mtime_ns == -1
+    assert beside.queue.take_to_settle([bench.root.id]) == [(bench.root.id, b"a.png")]
+    beside.close()
 
 
 def test_what_could_not_be_read_for_a_while_is_what_it_was(bench: Bench) -> None:
@@ -515,27 +540,26 @@ def test_what_a_scan_missed_as_it_went_to_quarantine_is_not_gone(bench: Bench) -
     bench.put("b.png", data(2))
     bench.settle()
     moved, deleted = bench.file("a.png"), bench.file("b.png")
-    bench.catalog.set_file(moved.id, state="quarantined")
-    bench.catalog.commit()
-    bench.pipeline.forget([moved, deleted])
-    bench.until(lambda: getattr(bench.catalog.file(deleted.id), "state", "") == "gone")
-    assert getattr(bench.catalog.file(moved.id), "state", "") == "quarantined"
+    bench.store.files.mark_quarantined(moved.id)
+    bench.report_gone(moved, deleted)
+    bench.until(lambda: getattr(bench.store.files.get(deleted.id), "state", "") == "gone")
+    assert getattr(bench.store.files.get(moved.id), "state", "") == "quarantined"
 
 
 def test_a_catalogue_that_cannot_be_written_is_tried_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.put("a.png", data(1))
     bench.settle()
-    refusals, set_file = [1, 1], Catalog.set_file
+    refusals, commit = [1, 1], SqliteStore.commit
 
-    def refuse(catalog: Catalog, file_id: int, **values: Any) -> None:
-        if refusals:
+    def refuse(store: SqliteStore) -> None:
+        if refusals and threading.current_thread().name == "commit":
             refusals.pop()
             raise StorageError("locked")
-        set_file(catalog, file_id, **values)
+        commit(store)
 
-    monkeypatch.setattr(Catalog, "set_file", refuse)
+    monkeypatch.setattr(SqliteStore, "commit", refuse)
     (bench.share / "a.png").unlink()
-    bench.pipeline.forget([bench.file("a.png")])
+    bench.report_gone(bench.file("a.png"))
     bench.until(lambda: bench.states() == {})
     refusals[:] = [1, 1]
     bench.put("b.png", data(2))
@@ -550,7 +574,7 @@ def test_a_file_that_was_judged_again_since_the_scan_is_not_forgotten(bench: Ben
     missed = bench.file("a.png")
     bench.put("a.png", data(2))
     bench.settle()
-    bench.pipeline.forget([missed])
+    bench.report_gone(missed)
     for number in (3, 4):  # by the second the thread has gone round
         bench.put(f"{number}.png", data(number))
         bench.settle()
@@ -558,8 +582,8 @@ def test_a_file_that_was_judged_again_since_the_scan_is_not_forgotten(bench: Ben
 
 
 def test_a_thread_that_ends_is_told_and_hangs_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    for thread in ("_refit", "_embed"):
-        monkeypatch.setattr(bench.pipeline, thread, lambda *_: 1 / 0)
+    monkeypatch.setattr(bench.pipeline._reclustering, "step", lambda *_: 1 / 0)
+    monkeypatch.setattr(bench.pipeline._batcher, "_embed", lambda *_: 1 / 0)
     bench.put("a.png", data(1))
     bench.until(lambda: not bench.pipeline.alive())
     with pytest.raises(ThreadDiedError, match=r"thread has ended.*ZeroDivisionError"):
@@ -579,11 +603,11 @@ def test_an_original_that_is_closed_to_the_daemon_switches_nothing_off(
     def refuse(*_: object) -> int:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(removal, "open_beneath", refuse)
+    monkeypatch.setattr(moving, "open_beneath", refuse)
     bench.put("copy.png", data(1))
     bench.settle()
     assert bench.states() == {"a.png": "kept", "copy.png": "duplicate"}
-    assert [root.latched for root in bench.catalog.roots()] == [None]
+    assert [root.tripped for root in bench.store.roots.all()] == [None]
     monkeypatch.undo()
     bench.put("second.png", data(1))
     bench.settle()
@@ -606,26 +630,31 @@ def test_a_file_that_comes_back_before_it_is_noted_as_gone_is_judged(bench: Benc
 def test_what_has_no_embedding_is_not_looked_for_again_and_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """It looks at every file, so an answer that there is nothing is believed for a while; but not of other roots."""
     asked: list[list[int]] = []
-    real = Catalog.lacking_embedding
+    real = SqlContents.lacking_embedding
 
-    def ask(catalog: Catalog, bundle_id: str, limit: int, roots: list[int], but: set[int]) -> list[File]:
+    def ask(contents: SqlContents, bundle_id: str, limit: int, roots: list[int], exclude: set[int]) -> list[File]:
         asked.append(roots)
-        return real(catalog, bundle_id, limit, roots, but)
+        return real(contents, bundle_id, limit, roots, exclude)
 
-    monkeypatch.setattr(Catalog, "lacking_embedding", ask)
-    bench.pipeline.feed(bench.catalog)
-    bench.put("a.png", data(1))
-    bench.settle()
-    bench.pipeline.feed(bench.catalog)
+    monkeypatch.setattr(SqlContents, "lacking_embedding", ask)
+    bench.pipeline.stop()
+    asked.clear()
+    feeder = Feeder(bench.engine, bench.roots, InFlight(), lambda _item: None)
+    assert feeder.feed(bench.store) == 0
+    assert feeder.feed(bench.store) == 0
     assert asked == [[bench.root.id]]
-    known = bench.pipeline._all_embedded
+    known = feeder._all_embedded
     assert known is not None
-    bench.pipeline._all_embedded = replace(known, until_s=0.0)  # time passes, and there was a change
+    feeder._all_embedded = replace(known, until_s=0.0)  # time passes
+    feeder.feed(bench.store)
+    assert len(asked) == 1  # but nothing has changed
+    bench.store.roots.resume(bench.root.id)
+    bench.store.commit()
     for _ in range(2):
-        bench.pipeline.feed(bench.catalog)
+        feeder.feed(bench.store)
     assert len(asked) == 2
-    del bench.grounds[bench.root.id]
-    bench.pipeline.feed(bench.catalog)
+    bench.roots.detach(bench.root.id)
+    feeder.feed(bench.store)
     assert asked[2:] == [[]]
 
 
@@ -634,14 +663,14 @@ def test_what_has_no_embedding_is_not_looked_for_again_and_again(bench: Bench, m
 
 def test_a_copy_is_moved_unless_it_stood_there_or_was_put_back(bench: Bench) -> None:
     bench.quarantine()
-    bench.put("a.png", data(1), standing=True)
-    bench.put("standing.png", data(1), standing=True)
+    bench.put("a.png", data(1), preexisting=True)
+    bench.put("standing.png", data(1), preexisting=True)
     bench.put("copy.png", data(1))
     bench.settle()
     assert bench.states() == {"a.png": "kept", "standing.png": "duplicate"}
     assert not (bench.share / "copy.png").exists()
-    (case,) = bench.catalog.cases.quarantined()
-    bench.catalog.cases.set(case.id, state="restored")
+    (case,) = bench.store.verdicts.quarantined()
+    bench.store.verdicts.set_state(case.id, VerdictState.RESTORED)
     bench.put("copy.png", data(1))
     bench.settle()
     assert bench.states() == {"a.png": "kept", "standing.png": "duplicate", "copy.png": "kept"}
@@ -652,8 +681,8 @@ def test_a_verdict_is_on_record_before_the_file_is_moved(bench: Bench, monkeypat
     move, known = Quarantine.move, list[tuple[str, bytes]]()
 
     def look(quarantine: Quarantine, order: MoveOrder, original_fd: int) -> object:
-        beside = Catalog(bench.catalog.path)
-        known.extend((case.id, case.path) for case in beside.cases.all(state="pending"))
+        beside = open_store(bench.store.path)
+        known.extend((case.id, case.path) for case in beside.verdicts.all(state=VerdictState.PENDING))
         beside.close()
         assert known == [(order.id, b"copy.png")]
         return move(quarantine, order, original_fd)
@@ -663,7 +692,7 @@ def test_a_verdict_is_on_record_before_the_file_is_moved(bench: Bench, monkeypat
     bench.put("copy.png", data(1))
     bench.settle()
     assert bench.states() == {"a.png": "kept"}
-    assert [(case.id, case.path) for case in bench.catalog.cases.quarantined()] == known
+    assert [(case.id, case.path) for case in bench.store.verdicts.quarantined()] == known
 
 
 def test_a_fault_of_the_storage_switches_moving_off(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -680,19 +709,20 @@ def test_a_fault_of_the_storage_switches_moving_off(bench: Bench, monkeypatch: p
     bench.put("second.png", data(1))
     bench.settle()
     assert bench.states() == {"a.png": "kept", "copy.png": "duplicate", "second.png": "duplicate"}
-    assert [root.latched for root in bench.catalog.roots()] == ["input/output error"]
+    assert [root.tripped for root in bench.store.roots.all()] == ["input/output error"]
 
 
 def test_too_many_moves_switch_moving_off(bench: Bench) -> None:
     bench.quarantine()
-    bench.grounds[bench.root.id] = replace(bench.grounds[bench.root.id], brake=CircuitBreaker(most_per_minute=1))
+    root = bench.roots.require(bench.root.id)
+    bench.roots.put(bench.root.id, replace(root, breaker=CircuitBreaker(max_per_minute=1)))
     bench.put("a.png", data(1))
     for name in ("first.png", "second.png", "third.png"):
         bench.put(name, data(1))
         bench.settle()
     assert bench.states() == {"a.png": "kept", "third.png": "duplicate"}
-    (root,) = bench.catalog.roots()
-    assert root.latched == "2 files were moved within a minute (max_moves_per_minute)"
+    (root,) = bench.store.roots.all()
+    assert root.tripped == "2 files were moved within a minute (max_moves_per_minute)"
 
 
 # What is a copy
@@ -703,19 +733,19 @@ def test_a_copy_that_is_renamed_while_it_is_judged_is_found(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, noticed: bool
 ) -> None:
     if not noticed:
-        monkeypatch.setattr(module, "RETRY_S", 1.0)
+        monkeypatch.setattr(in_flight, "RETRY_S", 1.0)
     bench.quarantine()
     bench.put("original.png", data(1))
     bench.settle()
     before, after = bench.share / "before.png", bench.share / "after.png"
-    move = removal.move
+    move = moving.move
 
     def rename_first(*arguments: Any) -> Any:
         if before.exists():
             before.rename(after)
         return move(*arguments)
 
-    monkeypatch.setattr(judge, "move", rename_first)
+    monkeypatch.setattr(moving, "move", rename_first)
     bench.put("before.png", data(1))
     bench.until(after.exists)
     if noticed:
@@ -745,11 +775,11 @@ def before_the_search_for(path: bytes, act: Callable[[], None], monkeypatch: pyt
     find = OriginalFinder.find
     acted: list[bytes] = []
 
-    def act_first(self: OriginalFinder, newcomer: File, *arguments: Any, **more: Any) -> Any:
-        if newcomer.path == path and not acted:
+    def act_first(self: OriginalFinder, query: Query) -> Any:
+        if query.file.path == path and not acted:
             acted.append(path)
             act()
-        return find(self, newcomer, *arguments, **more)
+        return find(self, query)
 
     monkeypatch.setattr(OriginalFinder, "find", act_first)
     return acted
@@ -765,6 +795,48 @@ def test_a_file_that_is_rewritten_while_it_is_judged_is_judged_as_what_it_is_the
     bench.settle()
     assert rewritten == [b"late.png"]
     assert bench.states() == {"original.png": "kept", "late.png": "duplicate"}
+
+
+def test_a_file_that_is_replaced_between_its_decoding_and_its_turn_is_judged_as_what_it_is_then(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.put("original.png", data(1))
+    bench.settle()
+    monkeypatch.setattr(
+        Resequencer, "until_pop_s", lambda ready, _now_s: 0.0 if ready._next in ready._waiting else None
+    )
+    bench.decoders.held[b"slow.png"] = slow = threading.Event()
+    bench.put("slow.png", data(25))
+    bench.put("replaced.png", data(1))
+    bench.until(lambda: bench.decoders.inspected[-1:] == [b"replaced.png"])
+    bench.rewrite("replaced.png", data(7))
+    slow.set()
+    bench.settle()
+    assert bench.states() == {"original.png": "kept", "slow.png": "kept", "replaced.png": "kept"}
+    assert bench.store.verdicts.all() == []
+    content = bench.store.contents.get(bench.file("replaced.png").content_id or 0)
+    assert content is not None
+    assert content.sha256 == hashlib.sha256(data(7)).hexdigest()
+
+
+def test_a_copy_of_which_a_hard_link_was_known_is_judged_under_its_new_name(bench: Bench) -> None:
+    bench.put("original.png", data(1))
+    bench.settle()
+    bench.put("copy.png", data(1, 240))
+    bench.settle()
+    (bench.share / "link.png").hardlink_to(bench.share / "copy.png")
+    bench.put("link.png")
+    bench.settle()
+    assert bench.states() == {"original.png": "kept", "copy.png": "duplicate", "link.png": "link"}
+    (bench.share / "link.png").rename(bench.share / "again.png")
+    bench.put("again.png")
+    bench.settle()
+    assert bench.states()["again.png"] == "link"
+    (bench.share / "copy.png").unlink()
+    bench.report_gone(bench.file("copy.png"))
+    bench.until(lambda: "copy.png" not in bench.states())
+    bench.settle()
+    assert bench.states()["again.png"] == "duplicate"
 
 
 def test_a_copy_that_comes_while_its_original_is_to_be_judged_again_is_found(
@@ -785,8 +857,8 @@ def test_a_file_that_is_judged_again_is_no_link_of_its_links(bench: Bench) -> No
     (bench.share / "2.png").hardlink_to(bench.share / "1.png")
     bench.put("2.png")
     bench.settle()
-    bench.catalog.set_file(bench.file("1.png").id, state="new", queue="waiting")
-    bench.catalog.commit()
+    bench.store.queue.rejudge(bench.file("1.png").id)
+    bench.store.commit()
     bench.settle()
     assert bench.states() == {"1.png": "kept", "2.png": "link"}
 
@@ -804,7 +876,7 @@ def test_a_copy_is_found_though_the_first_name_of_its_original_is_gone(bench: Be
     bench.put("copy.png", data(1))
     if late:
         bench.settle()
-    bench.pipeline.forget([first])
+    bench.report_gone(first)
     bench.until(lambda: "1.png" not in bench.states())
     bench.settle()
     states = bench.states()
@@ -846,8 +918,8 @@ def test_what_was_dismissed_is_no_copy_when_it_comes_again(bench: Bench) -> None
     bench.put("original.png", data(1))
     bench.put("small.png", data(1, 240))
     bench.settle()
-    (case,) = bench.catalog.cases.all()
-    bench.catalog.cases.dismiss(case.sha256, case.original_sha256, "2026-01-01T00:00:00.000Z")
+    (case,) = bench.store.verdicts.all()
+    bench.store.dismissals.add(case.sha256, case.original_sha256, "2026-01-01T00:00:00.000Z")
     (bench.share / "again.png").write_bytes(data(1, 240))
     (bench.share / "small.png").unlink()
     bench.put("again.png")
@@ -859,10 +931,11 @@ def test_a_dismissed_content_is_no_copy_of_a_copy_either(bench: Bench) -> None:
     bench.put("original.png", data(1))
     bench.put("small.png", data(1, 240))
     bench.settle()
-    (case,) = bench.catalog.cases.all()
-    bench.catalog.cases.set(case.id, state="restored")
-    bench.catalog.set_file(bench.file("small.png").id, state="restored")
-    bench.catalog.cases.dismiss(case.original_sha256, case.original_sha256, "2026-01-01T00:00:00.000Z")
+    (case,) = bench.store.verdicts.all()
+    bench.store.verdicts.set_state(case.id, VerdictState.RESTORED)
+    small = bench.file("small.png")
+    bench.store.files.confirm(small.id, small.identity, FileState.RESTORED)
+    bench.store.dismissals.add(case.original_sha256, case.original_sha256, "2026-01-01T00:00:00.000Z")
     bench.put("again.png", data(1))
     bench.settle()
     assert bench.states()["again.png"] == "kept"
@@ -874,7 +947,7 @@ def test_what_came_after_the_clusters_were_made_anew_is_found(bench: Bench, monk
     for number in range(12):
         bench.put(f"{number}.png", data(number))
     bench.settle()
-    bench.until(lambda: not asked and bench.pipeline._reclustering is None)
+    bench.until(lambda: not asked and not bench.pipeline._reclustering.is_running())
     bench.put("new.png", data(99))
     bench.settle()
     bench.put("copy.png", data(99, 240))

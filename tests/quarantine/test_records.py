@@ -11,7 +11,7 @@ from faults import quarantine_driver as driver
 from quarantine.actions import carry_out, order
 from twinwatch.errors import QuarantineError
 from twinwatch.fs import FileIdentity
-from twinwatch.quarantine import Record, State, directories, records
+from twinwatch.quarantine import Record, RecordState, directories, records
 
 RECORD = Record(
     id=driver.ID,
@@ -31,7 +31,7 @@ RECORD = Record(
     gid=100,
     mode=0o640,
     atime_ns=6,
-    state=State.QUARANTINED,
+    state=RecordState.QUARANTINED,
     intended_at="2026-01-02T03:04:05.678Z",
     changed_at="2026-01-02T03:04:06.789Z",
     restored_to=None,
@@ -87,7 +87,7 @@ def test_the_form_on_disk_is_kept(info: tuple[Path, int]) -> None:
     assert [path.name for path in folder.iterdir()] == [f"{driver.ID}.json"]
     assert (folder / f"{driver.ID}.json").read_bytes() == JSON
     assert records.read(info_fd, driver.ID) == RECORD
-    assert type(records.read(info_fd, driver.ID).state) is State
+    assert type(records.read(info_fd, driver.ID).state) is RecordState
 
 
 def test_a_record_from_before_the_checksum_is_read(info: tuple[Path, int]) -> None:
@@ -96,8 +96,8 @@ def test_a_record_from_before_the_checksum_is_read(info: tuple[Path, int]) -> No
     assert records.read(info_fd, driver.ID) == RECORD
 
 
-@pytest.mark.parametrize("state", State)
-def test_every_state_is_written_as_its_word(info: tuple[Path, int], state: State) -> None:
+@pytest.mark.parametrize("state", RecordState)
+def test_every_state_is_written_as_its_word(info: tuple[Path, int], state: RecordState) -> None:
     folder, info_fd = info
     record = replace(RECORD, state=state, restored_to=b"sub/x.jpg")
     records.write(info_fd, record)

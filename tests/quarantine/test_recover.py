@@ -61,7 +61,7 @@ def _go_half_way_home(root: Path) -> None:
 )
 def test_recovery_finishes_only_what_may_stand(
     root: Path,
-    state: records.State,
+    state: records.RecordState,
     restored_to: bytes | None,
     happen: Callable[[Path], object],
     outcome: str,

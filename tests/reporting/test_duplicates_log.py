@@ -12,14 +12,15 @@ from typing import Any
 
 import pytest
 
-from twinwatch.reporting import DuplicatesLog, event_of, flush_outbox, now, path_fields
-from twinwatch.store import Catalog, Verdict
+from twinwatch.clock import utc_now
+from twinwatch.reporting import DuplicatesLog, event_of, flush_outbox, path_fields
+from twinwatch.store import Action, Kind, Store, Verdict, VerdictState, open_store
 from twinwatch.wording import show_path
 
 CASE = Verdict(
     id="0" * 32, file_id=None, time="2024-01-02T03:04:05.000Z", root=b"/srv", path=b"a.jpg", sha256="aa",
-    original_root=b"/arc", original_path=b"sub/b.jpg", original_sha256="bb", kind="near", distance=0.256789,
-    cluster=3, evidence=0.912345, edit="flipped", action="flagged", better=True, state="done",
+    original_root=b"/arc", original_path=b"sub/b.jpg", original_sha256="bb", kind=Kind.NEAR, distance=0.256789,
+    cluster=3, evidence=0.912345, edit="flipped", action=Action.FLAGGED, better=True, state=VerdictState.DONE,
 )  # fmt: skip
 
 
@@ -36,10 +37,10 @@ def log(path: Path) -> Iterator[DuplicatesLog]:
 
 
 @pytest.fixture
-def catalog(tmp_path: Path) -> Iterator[Catalog]:
-    catalog = Catalog(tmp_path / "catalog.db")
-    yield catalog
-    catalog.close()
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = open_store(tmp_path / "catalog.db")
+    yield store
+    store.close()
 
 
 def entries(path: Path) -> list[Any]:
@@ -71,13 +72,13 @@ def test_two_writers_never_mix_their_lines(log: DuplicatesLog, path: Path) -> No
     assert [entry["id"] for entry in entries(path)] == [str(number) for number in range(20)]
 
 
-def test_two_at_work_write_each_verdict_once(tmp_path: Path, path: Path, catalog: Catalog) -> None:
+def test_two_at_work_write_each_verdict_once(tmp_path: Path, path: Path, store: Store) -> None:
     for number in range(300):
-        catalog.cases.add(replace(CASE, id=f"{number:032}"))
-    catalog.commit()
+        store.verdicts.add(replace(CASE, id=f"{number:032}"))
+    store.commit()
 
     def write() -> None:
-        mine, log = Catalog(tmp_path / "catalog.db"), DuplicatesLog(path)
+        mine, log = open_store(tmp_path / "catalog.db"), DuplicatesLog(path)
         start.wait()
         flush_outbox(mine, log)
         log.close()
@@ -143,12 +144,12 @@ def test_a_disk_that_fills_within_a_line_spoils_that_line_only(
 
 def test_it_holds_what_was_written(log: DuplicatesLog, path: Path) -> None:
     log.append({"id": "abc", "event": "duplicate"})
-    assert log.holds("abc", "duplicate")
-    assert not log.holds("abc", "restored")
-    assert not log.holds("abd", "duplicate")
+    assert log.contains("abc", "duplicate")
+    assert not log.contains("abc", "restored")
+    assert not log.contains("abd", "duplicate")
     with path.open("ab") as file:
         file.write(b'{"id": "torn", "event": "duplica')
-    assert not log.holds("torn", "duplicate")
+    assert not log.contains("torn", "duplicate")
 
 
 def test_it_holds_what_stands_after_much_else(log: DuplicatesLog) -> None:
@@ -157,8 +158,8 @@ def test_it_holds_what_stands_after_much_else(log: DuplicatesLog) -> None:
     for _ in range(10):
         log.append(filler)
     log.append({"id": "near", "event": "duplicate"})
-    assert log.holds("near", "duplicate")
-    assert not log.holds("far", "duplicate")
+    assert log.contains("near", "duplicate")
+    assert not log.contains("far", "duplicate")
 
 
 @pytest.mark.parametrize("line", [
@@ -169,8 +170,8 @@ def test_a_line_that_is_not_ours_does_not_stop_it(log: DuplicatesLog, path: Path
     with path.open("ab") as file:
         file.write(line + b"\n")
     log.append({"id": "wanted", "event": "duplicate"})
-    assert log.holds("wanted", "duplicate")
-    assert not log.holds("wanted", "restored")
+    assert log.contains("wanted", "duplicate")
+    assert not log.contains("wanted", "restored")
 
 
 # Names
@@ -222,15 +223,19 @@ def test_the_entry_of_a_near_copy() -> None:
 
 
 def test_the_entry_of_an_exact_copy_has_no_distance() -> None:
-    entry = event_of(replace(CASE, kind="exact", quarantined_to=b".twinwatch/quarantine/files/0", action="quarantined"))
+    entry = event_of(
+        replace(CASE, kind=Kind.EXACT, quarantined_to=b".twinwatch/quarantine/files/0", action=Action.QUARANTINED)
+    )
     assert entry["quarantined_to"] == "/srv/.twinwatch/quarantine/files/0"
     assert not {"distance", "cluster", "evidence", "edit"} & set(entry)
 
 
 @pytest.mark.parametrize("event", ["restored", "dismissed"])
 def test_a_later_event_has_a_time_of_its_own(event: str) -> None:
-    moved = replace(CASE, action="quarantined", quarantined_to=b".twinwatch/quarantine/files/0")
-    entry = event_of(replace(moved, state=event, event_at="2024-05-06T07:08:09.000Z", restored_to=b"a.restored-1.jpg"))
+    moved = replace(CASE, action=Action.QUARANTINED, quarantined_to=b".twinwatch/quarantine/files/0")
+    entry = event_of(
+        replace(moved, state=VerdictState(event), event_at="2024-05-06T07:08:09.000Z", restored_to=b"a.restored-1.jpg")
+    )
     assert entry["event"] == event
     assert entry["time"] == "2024-05-06T07:08:09.000Z"
     assert entry["restored_to"] == "/srv/a.restored-1.jpg"
@@ -244,53 +249,53 @@ def test_a_root_at_the_top_has_one_slash() -> None:
 def test_the_time_is_rfc_3339() -> None:
     from datetime import UTC, datetime
 
-    assert now().endswith("Z")
-    assert abs((datetime.fromisoformat(now()) - datetime.now(UTC)).total_seconds()) < 60
+    assert utc_now().endswith("Z")
+    assert abs((datetime.fromisoformat(utc_now()) - datetime.now(UTC)).total_seconds()) < 60
 
 
 # From the catalogue
 
 
-def add(catalog: Catalog, *numbers: int, **values: Any) -> None:
+def add(store: Store, *numbers: int, **values: Any) -> None:
     for number in numbers:
-        catalog.cases.add(replace(CASE, id=f"{number:032x}", time=f"2024-01-{number:02}T00:00:00.000Z", **values))
-    catalog.commit()
+        store.verdicts.add(replace(CASE, id=f"{number:032x}", time=f"2024-01-{number:02}T00:00:00.000Z", **values))
+    store.commit()
 
 
 def ids(path: Path) -> list[int]:
     return [int(entry["id"], 16) for entry in entries(path)]
 
 
-def test_each_verdict_is_written_once_and_in_order(catalog: Catalog, log: DuplicatesLog, path: Path) -> None:
-    add(catalog, 3, 1, 2)
-    add(catalog, 4, state="pending")
-    add(catalog, 5, state="done", logged="done")
-    flush_outbox(catalog, log)
-    flush_outbox(catalog, log)
+def test_each_verdict_is_written_once_and_in_order(store: Store, log: DuplicatesLog, path: Path) -> None:
+    add(store, 3, 1, 2)
+    add(store, 4, state=VerdictState.PENDING)
+    add(store, 5, state=VerdictState.DONE, logged="done")
+    flush_outbox(store, log)
+    flush_outbox(store, log)
     assert ids(path) == [1, 2, 3]
-    catalog.cases.set(f"{2:032x}", state="restored")
-    flush_outbox(catalog, log)
-    flush_outbox(catalog, log)
+    store.verdicts.set_state(f"{2:032x}", VerdictState.RESTORED)
+    flush_outbox(store, log)
+    flush_outbox(store, log)
     assert [(int(entry["id"], 16), entry["event"]) for entry in entries(path)[3:]] == [(2, "restored")]
 
 
 def test_that_it_was_written_is_remembered_by_the_next_start(
-    catalog: Catalog, log: DuplicatesLog, path: Path, tmp_path: Path
+    store: Store, log: DuplicatesLog, path: Path, tmp_path: Path
 ) -> None:
-    add(catalog, 1, 2)
-    flush_outbox(catalog, log)
-    other = Catalog(tmp_path / "catalog.db")
-    assert other.cases.unlogged() == []
+    add(store, 1, 2)
+    flush_outbox(store, log)
+    other = open_store(tmp_path / "catalog.db")
+    assert other.verdicts.unlogged() == []
     other.close()
 
 
 @pytest.mark.parametrize(("after_crash", "expected"), [(True, [1, 2]), (False, [1, 1, 2])])
 def test_after_a_crash_between_writing_and_noting_nothing_is_written_twice(
-    catalog: Catalog, log: DuplicatesLog, path: Path, after_crash: bool, expected: list[int]
+    store: Store, log: DuplicatesLog, path: Path, after_crash: bool, expected: list[int]
 ) -> None:
-    add(catalog, 1, 2)
-    log.append(event_of(catalog.cases.all()[0]))
-    flush_outbox(catalog, log, after_crash)
+    add(store, 1, 2)
+    log.append(event_of(store.verdicts.all()[0]))
+    flush_outbox(store, log, after_crash)
     assert ids(path) == expected
 
 
@@ -307,14 +312,14 @@ def _refuse_second() -> Callable[[int, bytes], int]:
 
 
 def test_what_a_full_disk_keeps_out_is_written_later(
-    catalog: Catalog, log: DuplicatesLog, path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, log: DuplicatesLog, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    add(catalog, 1, 2, 3)
+    add(store, 1, 2, 3)
     with monkeypatch.context() as full:
         full.setattr(os, "write", _refuse_second())
         with pytest.raises(OSError, match="No space"):
-            flush_outbox(catalog, log)
-    flush_outbox(catalog, log)
+            flush_outbox(store, log)
+    flush_outbox(store, log)
     assert ids(path) == [1, 2, 3]
 
 

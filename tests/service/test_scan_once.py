@@ -9,9 +9,11 @@ from typing import Any, cast
 import pytest
 
 from twinwatch.errors import StorageError, TwinwatchError
+from twinwatch.judging import Engine, WatchedRoots
 from twinwatch.search import Bundle, Encoder
 from twinwatch.service import scan_once
-from twinwatch.store import Catalog
+from twinwatch.store import open_store
+from twinwatch.store.store import SqliteStore
 from twinwatch.workers import WorkerPool
 
 
@@ -22,9 +24,6 @@ class Waiting:
 
     def __init__(self, *_: Any) -> None:
         pass
-
-    def feed(self, _catalog: Catalog) -> int:
-        return 1
 
     def idle(self) -> bool:
         return False
@@ -42,7 +41,7 @@ class Waiting:
 @pytest.fixture(autouse=True)
 def waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scan_once, "Pipeline", Waiting)
-    monkeypatch.setattr(scan_once, "_PROBE_S", 0.05)
+    monkeypatch.setattr(scan_once, "_ONLINE_CHECK_S", 0.05)
 
 
 @pytest.fixture
@@ -53,11 +52,10 @@ def album(tmp_path: Path) -> Path:
     return album
 
 
-def look_through(album: Path, progress: Any) -> None:
+def look_through(album: Path, progress: Any) -> scan_once.ScanReport:
     catalog_path = album.parent / "catalog.db"
-    scan_once.scan_folders(
-        [album], catalog_path, cast(Bundle, None), cast(Encoder, None), cast(WorkerPool, Waiting()), progress
-    )
+    engine = Engine(cast(Bundle, None), cast(Encoder, None), cast(WorkerPool, Waiting()))
+    return scan_once.scan_folders([album], catalog_path, engine, progress)
 
 
 @pytest.mark.parametrize("put_another", [False, True])
@@ -92,7 +90,7 @@ def test_a_long_look_through_folders_tells_how_many_are_to_be_judged(
     (album / "more").mkdir()
     for path in (album / "b.jpg", album / "more" / "c.jpg"):
         path.write_bytes(b"a picture")
-    monkeypatch.setattr(scan_once, "_TELL_EVERY", 1)
+    monkeypatch.setattr(scan_once, "_PROGRESS_EVERY", 1)
     told: list[tuple[int, int]] = []
     with pytest.raises(EnoughError):
         look_through(album, count)
@@ -100,9 +98,32 @@ def test_a_long_look_through_folders_tells_how_many_are_to_be_judged(
 
 
 @pytest.mark.timeout(20)
+def test_what_changes_while_it_is_read_is_reported(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Judging(Waiting):
+        """Sees one file change, and keeps the other."""
+
+        def __init__(self, store_path: Path, _engine: Engine, roots: WatchedRoots, *_: object) -> None:
+            store = open_store(store_path)
+            changing, kept = store.queue.next(10, roots.ids(), [])
+            store.queue.settle_changed(changing.id)
+            store.files.mark_kept(kept.id)
+            store.commit()
+            store.close()
+
+        def idle(self) -> bool:
+            return True
+
+    monkeypatch.setattr(scan_once, "Pipeline", Judging)
+    (album / "b.jpg").write_bytes(b"another picture")
+    report = look_through(album, lambda _judged, _total: None)
+    assert report.files == 2
+    assert len(report.changed) == 1
+
+
+@pytest.mark.timeout(20)
 def test_a_disk_that_fills_ends_it(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_catalog: Catalog) -> None:
+    def refuse(_store: SqliteStore) -> None:
         raise StorageError("the disk is full")
 
     with pytest.raises(StorageError, match="the disk is full"):
-        look_through(album, lambda _judged, _total: monkeypatch.setattr(Catalog, "commit", refuse))
+        look_through(album, lambda _judged, _total: monkeypatch.setattr(SqliteStore, "commit", refuse))

@@ -17,7 +17,7 @@ from paint import paint
 from PIL import ImageOps
 
 from daemon_site import Site, wait_for
-from twinwatch.store import Catalog
+from twinwatch.store import open_store
 
 
 def fill(folder: Path, count: int = 6) -> list[Path]:
@@ -214,11 +214,11 @@ def test_a_watched_folder_that_is_missing_at_the_start_is_away(site: Site) -> No
     assert site.run("dismiss", entry["id"]).returncode == 1
     assert entry["id"] in site.run("list", "--format", "jsonl").stdout, "it would lie in quarantine for ever"
 
-    catalog = Catalog(site.home / "state" / "catalog.db")
-    device, _ = catalog.roots(site.share)[0].folder
-    catalog.set_root(catalog.roots(site.share)[0].id, device=device + 1)  # as a share's may change from mount to mount
-    catalog.commit()
-    catalog.close()
+    store = open_store(site.home / "state" / "catalog.db")
+    device, _ = store.roots.all(site.share)[0].folder
+    store.roots.set_device(store.roots.all(site.share)[0].id, device + 1)  # as a share's may change from mount to mount
+    store.commit()
+    store.close()
     site.start()
     assert "folder is away" in site.stderr
     paint(40).save(other / "new.jpg")

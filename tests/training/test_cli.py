@@ -215,6 +215,10 @@ def test_what_another_version_trained_is_refused(finished: Any, tmp_path: Path, 
         assert "was trained with other values of preset" in " ".join(done.stderr.split())
 
 
+def epochs_kept(checkpoint: Path) -> list[Any]:
+    return list(torch.load(checkpoint, weights_only=True)["history"]) if checkpoint.exists() else []
+
+
 def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(finished: Any, tmp_path: Path) -> None:
     command = [
         "env", "--default-signal=INT",  # a shell's background jobs ignore it, and their children with them
@@ -224,14 +228,15 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(finished: Any, tmp_p
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     checkpoint = tmp_path / "b.work" / "checkpoint.pt"
     deadline = time.monotonic() + 60
-    while not checkpoint.exists() and time.monotonic() < deadline:
+    # An epoch's line is printed after its checkpoint, so that the second checkpoint proves the first line.
+    while len(epochs_kept(checkpoint)) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
     os.kill(running.pid, signal.SIGINT)
     output, errors = running.communicate(timeout=60)
     assert running.returncode == 130
     assert f"give the same command again to go on from the last epoch kept in {tmp_path / 'b.work'}" in errors
     assert "Traceback" not in errors
-    kept = len(torch.load(checkpoint, weights_only=True)["history"])
+    kept = len(epochs_kept(checkpoint))
     assert kept >= output.count("held out ") - 1 >= 0
 
 

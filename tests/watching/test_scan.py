@@ -10,20 +10,20 @@ from typing import Any
 import pytest
 
 from twinwatch.config import Watch
-from twinwatch.fs import files, folder_id, stat_tuple
-from twinwatch.store import Catalog, Root
+from twinwatch.fs import files, folder_id, identity
+from twinwatch.store import QueueState, Root, Store, open_store
 from twinwatch.watching import ChangedFile, PathFilter, scan, scan_root
 from twinwatch.watching.scan import ScanResult
 
 
 class Share:
-    """A folder, its catalogue, and scans of it."""
+    """A folder, its store, and scans of it."""
 
-    def __init__(self, path: Path, catalog: Catalog) -> None:
+    def __init__(self, path: Path, store: Store) -> None:
         path.mkdir()
         self.path = path
-        self.catalog = catalog
-        self.root: Root = catalog.add_root(path, folder_id(path), 1)
+        self.store = store
+        self.root: Root = store.roots.add(path, folder_id(path), 1)
         self.found: list[ChangedFile] = []
 
     def write(self, name: str, data: bytes = b"x") -> Path:
@@ -32,14 +32,14 @@ class Share:
         path.write_bytes(data)
         return path
 
-    def scan_root(self, **watch: Any) -> ScanResult:
+    def scan(self, **watch: Any) -> ScanResult:
         """Scan, and take in all that was found, as judging would."""
         self.found = []
         settings = Watch.model_validate({"path": self.path} | watch)
-        result = scan_root(settings, self.root, self.catalog, self.found.append, lambda: False)
+        result = scan_root(settings, self.root, self.store, self.found.append, lambda: False)
         for found in self.found:
-            self.catalog.enqueue(self.root.id, found.path, found.seen, False, 1, "waiting")
-        self.catalog.commit()
+            self.store.queue.add(self.root.id, found.path, found.seen, False, 1, QueueState.WAITING)
+        self.store.commit()
         return result
 
     @property
@@ -49,9 +49,9 @@ class Share:
 
 @pytest.fixture
 def share(tmp_path: Path) -> Iterator[Share]:
-    catalog = Catalog(tmp_path / "catalog.db")
-    yield Share(tmp_path / "share", catalog)
-    catalog.close()
+    store = open_store(tmp_path / "catalog.db")
+    yield Share(tmp_path / "share", store)
+    store.close()
 
 
 def gone(result: ScanResult) -> list[bytes]:
@@ -110,8 +110,8 @@ def test_a_file_that_became_something_else_is_gone(share: Share) -> None:
         make(share.path / name)
         assert gone(share.scan()) == [os.fsencode(name)]
         assert share.found == []
-        for file in share.catalog.files_in(share.root.id, b"").values():
-            share.catalog.set_file(file.id, state="gone")
+        for file in share.store.files.in_folder(share.root.id, b"").values():
+            share.store.files.mark_gone(file.id)
 
 
 def test_names_need_not_be_text(share: Share) -> None:
@@ -251,14 +251,14 @@ def test_a_folder_that_fails_while_it_is_listed_is_not_gone(share: Share, monkey
     share.write("sub/a.jpg")
     share.write("sub/deep/b.jpg")
     share.scan()
-    real = scan._entries
+    real = scan._list_folder
 
     def fail(folder_fd: int, folder: bytes, names: PathFilter) -> Any:
         if folder == b"sub":
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return real(folder_fd, folder, names)
 
-    monkeypatch.setattr(scan, "_entries", fail)
+    monkeypatch.setattr(scan, "_list_folder", fail)
     assert share.scan().gone == []
 
 
@@ -274,9 +274,9 @@ def test_a_file_that_cannot_be_looked_at_is_not_gone(
     def fail(status: os.stat_result) -> Any:
         if status.st_ino == inode:
             raise OSError(number, os.strerror(number))
-        return stat_tuple(status)
+        return identity.stat_tuple(status)
 
-    monkeypatch.setattr(scan, "facts_of", fail)
+    monkeypatch.setattr(scan, "stat_tuple", fail)
     assert share.scan().gone == []
 
 
@@ -292,7 +292,7 @@ def test_a_missing_root_is_away_and_nothing_is_gone(share: Share) -> None:
     share.scan()
     share.path.rename(share.path.with_name("elsewhere"))
     settings = Watch.model_construct(path=share.path, include=("*.jpg",), exclude=(), recursive=True)
-    result = scan_root(settings, share.root, share.catalog, share.found.append, lambda: False)
+    result = scan_root(settings, share.root, share.store, share.found.append, lambda: False)
     assert result == ScanResult(0, 0, [], "No such file or directory")
 
 
@@ -320,9 +320,11 @@ def test_a_root_that_goes_during_the_walk_loses_nothing(share: Share, replace: b
             share.path.mkdir()
 
     settings = Watch.model_validate({"path": share.path})
-    result = scan_root(settings, share.root, share.catalog, go, lambda: False)
+    result = scan_root(settings, share.root, share.store, go, lambda: False)
     assert result.gone == []
-    assert result.away == ("another folder took its place during the scan" if replace else "No such file or directory")
+    assert result.offline_reason == (
+        "another folder took its place during the scan" if replace else "No such file or directory"
+    )
 
 
 def test_a_walk_that_is_stopped_loses_nothing(share: Share) -> None:
@@ -337,7 +339,7 @@ def test_a_walk_that_is_stopped_loses_nothing(share: Share) -> None:
         asked.append(1)
         return len(asked) > 1
 
-    result = scan_root(settings, share.root, share.catalog, share.found.append, stop)
+    result = scan_root(settings, share.root, share.store, share.found.append, stop)
     assert result.gone == []
     assert result.files == len(asked) == 2
 

@@ -63,7 +63,7 @@ def test_each_fact_counts_as_a_change(changed: str) -> None:
     assert len(settler) == 1
 
 
-def test_a_hint_with_news_starts_the_time_again() -> None:
+def test_an_offer_of_a_changed_file_starts_the_wait_again() -> None:
     settler = Settler[str](2)
     settler.offer("a", FRESH, 10.0, NOW_NS)
     touched = replace(FRESH, mtime_ns=NOW_NS + 10**9)
@@ -73,7 +73,7 @@ def test_a_hint_with_news_starts_the_time_again() -> None:
     assert settled(settler, 13.0, {"a": touched}) == ["a"]
 
 
-def test_a_hint_without_news_does_not() -> None:
+def test_an_offer_without_a_change_does_not() -> None:
     settler = Settler[str](2)
     settler.offer("a", FRESH, 10.0, NOW_NS)
     settler.offer("a", FRESH, 11.5, NOW_NS + 1_500_000_000)
@@ -81,7 +81,7 @@ def test_a_hint_without_news_does_not() -> None:
     assert settler.next_check_s() == 12.0
 
 
-def test_a_hint_when_it_has_settled_ends_the_wait() -> None:
+def test_an_offer_of_a_settled_file_ends_the_wait() -> None:
     settler = Settler[str](2)
     settler.offer("a", FRESH, 10.0, NOW_NS)
     assert settler.offer("a", FRESH, 13.0, NOW_NS + 3 * 10**9)

@@ -16,7 +16,7 @@ from twinwatch.config import SUFFIXES
 from twinwatch.decoding import MAX_MEGAPIXELS, decode_exact, decode_fit
 from twinwatch.errors import ConfigError, UnreadableError
 from twinwatch.evidence import EVIDENCE_SIDE, View
-from twinwatch.fs import look
+from twinwatch.fs import stat_regular
 
 _MAX_BYTES = 512 << 20  # the default of limits.max_file_mb
 
@@ -83,5 +83,5 @@ def view_of(data: bytes) -> View:
 
 
 def _is_measurable(path: Path) -> bool:
-    seen = look(os.fsencode(path))
+    seen = stat_regular(os.fsencode(path))
     return seen is not None and seen.size_bytes <= _MAX_BYTES

@@ -31,7 +31,13 @@ def calibrate(
 ) -> None:
     """Measure on a site's own pictures what would be found and who accused, and choose radius and evidence level."""
     with sigint_deferred():
-        from twinwatch.calibration import calibrate as measure, calibrated, findings, pictures_below
+        from twinwatch.calibration import (
+            CalibrationRun,
+            calibrate as measure,
+            findings,
+            pictures_below,
+            write_calibrated,
+        )
         from twinwatch.cli.tables import calibration_table
         from twinwatch.search import Encoder, bundle_path, load_bundle
         from twinwatch.service import logs
@@ -52,14 +58,15 @@ def calibrate(
             bar.update(tasks[name], completed=done)
 
         files = pictures_below(folder)
-        found = measure(loaded, encoder, files, bearable / 10_000, sample, limit, seed, show)
+        run = CalibrationRun(files, bearable / 10_000, sample, limit, seed)
+        found = measure(run, loaded, encoder, show)
     terminal.print_report(calibration_table(found))
     for line in findings(found):
         terminal.print_line(terminal.out, line)
     if out is None:
         advice = "to use these levels: give --out BUNDLE, and set model.bundle in the configuration to its path"
     else:
-        calibrated(loaded, found, out)
+        write_calibrated(loaded, found, out)
         advice = f"bundle written: set model.bundle in the configuration to {out.absolute()}"
     terminal.print_line(terminal.out, advice)
 

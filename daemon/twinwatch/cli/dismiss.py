@@ -11,6 +11,7 @@ from twinwatch.cli.options import ConfigOption
 from twinwatch.cli.settings import load_as_owner, open_state
 from twinwatch.config import DEFAULT_PATH
 from twinwatch.errors import TwinwatchError
+from twinwatch.fs import join
 from twinwatch.wording import show_path
 
 
@@ -19,21 +20,22 @@ def dismiss(
     config: ConfigOption = DEFAULT_PATH,
 ) -> None:
     """Say that a picture is no duplicate. It is remembered by content; a quarantined file is put back."""
-    from twinwatch.review import decisions
-    from twinwatch.store import Catalog
+    from twinwatch.review import dismiss_verdict, select_verdicts
+    from twinwatch.store import Kind, VerdictState, open_store
 
     settings = load_as_owner(config)
-    catalog = Catalog(open_state(settings).catalog_path)
-    catalog.make_durable()
-    for verdict in decisions.verdicts(catalog, ids):
-        restoration, unlogged = decisions.dismiss(settings, catalog, verdict)
-        if restoration is not None and restoration.error:
-            raise TwinwatchError(f"remembered, but not put back: {show_path(restoration.path)}: {restoration.error}")
-        for note in (restoration.note if restoration else "", unlogged):
+    store = open_store(open_state(settings).catalog_path)
+    store.make_durable()
+    for verdict in select_verdicts(store, ids):
+        restored, unlogged = dismiss_verdict(settings, store, verdict)
+        if restored is not None and restored.error:
+            raise TwinwatchError(f"remembered, but not put back: {show_path(restored.path)}: {restored.error}")
+        for note in (restored.note if restored else "", unlogged):
             if note:
                 terminal.print_line(terminal.err, note)
-        path = restoration.path if restoration else verdict.root + b"/" + verdict.path
-        what = "was dismissed already" if verdict.state == "dismissed" else "no duplicate"
+        path = restored.path if restored else join(verdict.root, verdict.path)
+        already = verdict.state is VerdictState.DISMISSED
+        what = "was dismissed already" if already else "no duplicate"
         terminal.print_line(terminal.out, f"{what}: {show_path(path)}")
-        if verdict.state != "dismissed" and verdict.kind == "exact":
+        if not already and verdict.kind is Kind.EXACT:
             terminal.out.print("files of these very bytes are no longer taken for copies of each other")

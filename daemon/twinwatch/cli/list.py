@@ -24,14 +24,14 @@ def list_verdicts(
 ) -> None:
     """List the copies that were found, with the ids that restore and dismiss take."""
     from twinwatch.cli.reports import unreadable_report, verdict_report
-    from twinwatch.store import Catalog
+    from twinwatch.store import VerdictState, open_store
 
     if unreadable and (everything or quarantined):
         raise ConfigError("--unreadable lists other files than --all and --quarantined; give it alone")
-    catalog = Catalog(open_state(load_as_owner(config)).catalog_path)
+    store = open_store(open_state(load_as_owner(config)).catalog_path)
     if unreadable:
-        terminal.print_report(unreadable_report(catalog.unreadable(), format))
+        terminal.print_report(unreadable_report(store.files.unreadable(), format))
         return
-    state = None if everything else "done"
-    verdicts = catalog.cases.quarantined() if quarantined else catalog.cases.all(state=state)
+    state = None if everything else VerdictState.DONE
+    verdicts = store.verdicts.quarantined() if quarantined else store.verdicts.all(state)
     terminal.print_report(verdict_report(verdicts, format, narrow=terminal.is_narrow()))

@@ -11,12 +11,12 @@ from twinwatch.wording import pluralize
 
 def rebuild(config: ConfigOption = DEFAULT_PATH) -> None:
     """Start the catalogue anew from the folders and the quarantine's records; the daemon must be stopped."""
-    from twinwatch.review import decisions
+    from twinwatch.review import rebuild_catalog
 
     settings = load_as_owner(config)
     state = open_state(settings)
     with state.lock():
-        result = decisions.rebuild(settings, state.catalog_path)
+        result = rebuild_catalog(settings, state.catalog_path)
     if result.aside:
         kept = f"the old catalogue is kept as {result.aside}; what was restored or dismissed is no longer listed"
         terminal.print_line(terminal.out, kept)
@@ -26,5 +26,5 @@ def rebuild(config: ConfigOption = DEFAULT_PATH) -> None:
         f"new catalogue: {pluralize(result.quarantined, 'file')} in quarantine, "
         f"{pluralize(result.dismissals, 'dismissal')}; the folders are taken in when the daemon starts"
     )
-    for why in result.away:
+    for why in result.offline:
         terminal.print_line(terminal.err, f"not taken in yet: {why}")

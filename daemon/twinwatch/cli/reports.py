@@ -14,8 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from twinwatch.cli.options import ReportFormat
+from twinwatch.fs import join
 from twinwatch.reporting import event_of, path_fields
-from twinwatch.store import UnreadableFile, Verdict
+from twinwatch.store import Kind, UnreadableFile, Verdict, VerdictState
 from twinwatch.wording import escape_controls, show_path
 
 _SHORT_ID_LETTERS = 10
@@ -104,7 +105,7 @@ def _verdict_table(verdicts: list[Verdict], common: bytes, *, scanned: bool, nar
         places = [copy + "\n" + original] if narrow else [copy, original, *_figures(verdict)]
         cells = [_kind_text(verdict), *places]
         if not scanned:
-            state = verdict.action if verdict.state == "done" else verdict.state
+            state = verdict.action if verdict.state is VerdictState.DONE else verdict.state
             cells = [verdict.id[:_SHORT_ID_LETTERS], *cells, state]
         table.add_row(*map(Text, cells))
     return table
@@ -112,7 +113,7 @@ def _verdict_table(verdicts: list[Verdict], common: bytes, *, scanned: bool, nar
 
 def _kind_text(verdict: Verdict) -> str:
     """Return `same bytes`, the edit that was found, or `near copy`."""
-    kind = "same bytes" if verdict.kind == "exact" else verdict.edit or "near copy"
+    kind = "same bytes" if verdict.kind is Kind.EXACT else verdict.edit or "near copy"
     return f"{kind} (better)" if verdict.better else kind
 
 
@@ -133,8 +134,8 @@ def _common_folder(verdicts: list[Verdict]) -> bytes:
 
 def _copy_and_original(verdict: Verdict) -> tuple[bytes, bytes]:
     """Return the paths of the copy, where it is now or was last, and of its original."""
-    copy = os.path.join(verdict.root, verdict.restored_to or verdict.path)
-    return copy, os.path.join(verdict.original_root, verdict.original_path)
+    copy = join(verdict.root, verdict.restored_to or verdict.path)
+    return copy, join(verdict.original_root, verdict.original_path)
 
 
 def _unreadable_table(files: list[UnreadableFile]) -> Table:

@@ -26,7 +26,7 @@ def restore(
     config: ConfigOption = DEFAULT_PATH,
 ) -> None:
     """Put files back from quarantine, as they were. A name taken meanwhile gets a .restored-N."""
-    from twinwatch.review import decisions
+    from twinwatch.review import moved_since, open_store_if_sound, quarantined_files, restore_files, select
 
     if sum((bool(ids), everything, since is not None)) != 1:
         raise ConfigError(
@@ -35,12 +35,12 @@ def restore(
     earliest = "" if since is None else _utc_time(since)
     settings = load_as_owner(config)
     state = open_state(settings)
-    catalog = decisions.open_catalog_if_sound(state.catalog_path)
-    if catalog is None and state.catalog_path.exists():
+    store = open_store_if_sound(state.catalog_path)
+    if store is None and state.catalog_path.exists():
         terminal.err.print("the catalogue cannot be used just now, so what is put back is not remembered there")
-    items = decisions.held(settings, catalog)
-    items = decisions.chosen(items, ids, catalog) if ids else decisions.moved_since(items, earliest)
-    results = decisions.restore(settings, items, catalog)
+    files = quarantined_files(settings, store)
+    files = select(files, ids, store) if ids else moved_since(files, earliest)
+    results = restore_files(settings, files, store)
     for result in results:
         if result.error:
             terminal.print_line(terminal.err, f"not restored: {show_path(result.path)}: {result.error}")

@@ -20,12 +20,12 @@ def resume(
     config: ConfigOption = DEFAULT_PATH,
 ) -> None:
     """Switch quarantine on again where a fault had switched it off."""
-    from twinwatch.review import decisions
-    from twinwatch.store import Catalog
+    from twinwatch.review import resume_roots
+    from twinwatch.store import open_store
 
     settings = load_as_owner(config)
-    catalog = Catalog(open_state(settings).catalog_path)
-    resumed = decisions.resume(settings, catalog, Path(os.path.normpath(folder.absolute())) if folder else None)
+    store = open_store(open_state(settings).catalog_path)
+    resumed = resume_roots(settings, store, Path(os.path.normpath(folder.absolute())) if folder else None)
     for root in resumed:
         terminal.print_line(terminal.out, f"{root.path}: quarantine works again (it was off: {root.reason})")
         if root.flagged:

@@ -17,9 +17,9 @@ def run(
 ) -> None:
     """Run the daemon in the foreground until SIGTERM; SIGHUP reloads the configuration."""
     with sigint_deferred():
-        from twinwatch.service import daemon, logs
+        from twinwatch.service import Signals, logs, run_daemon
 
     logs.configure(verbose)
-    signals = daemon.Signals()
+    signals = Signals()
     signals.install()
-    daemon.run(config, signals)
+    run_daemon(config, signals)

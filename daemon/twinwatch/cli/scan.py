@@ -49,19 +49,20 @@ def scan(
 
 def _scan(folders: list[Path], state: Path | None, bundle: str, device: Device, workers: WorkerPool) -> ScanReport:
     with sigint_deferred():
+        from twinwatch.judging import Engine
         from twinwatch.search import Encoder, bundle_path, load_bundle
         from twinwatch.service import catalogue_for, distinct, scan_folders
 
     places = distinct(folders)
     loaded = load_bundle(bundle_path(bundle))
-    encoder = Encoder(loaded, device)
+    engine = Engine(loaded, Encoder(loaded, device), workers)
     with catalogue_for(places, state) as catalog_path, terminal.progress_bar() as bar:
         task = bar.add_task("judging", total=None, rate="")
 
         def show(judged: int, total: int) -> None:
             bar.update(task, completed=judged, total=max(judged, total), rate=terminal.speed_text(bar, task))
 
-        return scan_folders(places, catalog_path, loaded, encoder, workers, show)
+        return scan_folders(places, catalog_path, engine, show)
 
 
 def _print_summary(result: ScanReport) -> None:

@@ -14,9 +14,9 @@ def status(config: ConfigOption = DEFAULT_PATH) -> None:
     """Show what the daemon does and knows."""
     from twinwatch.cli.tables import status_table
     from twinwatch.service import read_status
-    from twinwatch.store import Catalog
+    from twinwatch.store import open_store
 
     state = open_state(load_as_owner(config))
-    catalog = Catalog(state.catalog_path)
-    switched_off = {os.fsdecode(root.path): root.latched for root in catalog.roots() if root.latched}
-    terminal.print_report(status_table(read_status(state.path), catalog.counts(), state.lock_owner(), switched_off))
+    store = open_store(state.catalog_path)
+    switched_off = {os.fsdecode(root.path): root.tripped for root in store.roots.all() if root.tripped}
+    terminal.print_report(status_table(read_status(state.path), store.counts(), state.lock_owner(), switched_off))

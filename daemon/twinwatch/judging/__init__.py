@@ -3,12 +3,8 @@
 `decide` is pure; `apply` is the only writer. It never watches folders and never prints.
 """
 
-from twinwatch.judging.circuit_breaker import CircuitBreaker
+from twinwatch.judging.engine import Engine
 from twinwatch.judging.pipeline import Pipeline
-from twinwatch.judging.watched_root import WatchedRoot
+from twinwatch.judging.watched_root import WatchedRoots
 
-__all__ = [
-    "CircuitBreaker",
-    "Pipeline",
-    "WatchedRoot",
-]
+__all__ = ["Engine", "Pipeline", "WatchedRoots"]

@@ -1,63 +1,61 @@
-"""Facts to a Verdict. Pure: it neither reads files nor knows the catalogue."""
+"""What to do about a copy. Pure: it neither reads files nor knows the catalogue."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-Kind = Literal["exact", "near"]
-Action = Literal["flagged", "quarantined"]
+from twinwatch.store import Action, Kind
 
 
 @dataclass(frozen=True, slots=True)
 class RootRules:
-    """What the admin allows in one root, and why it is latched to flag-only, if it is."""
+    """What the admin allows in one root, and why its circuit breaker is open, if it is."""
 
     quarantine: bool
     protect: bool
-    latched: str | None = None
+    tripped: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found out about a newcomer and one living original."""
+    """What was found out about a new file and one living original."""
 
     kind: Kind
     evidence: float | None  # score of the pixels, 0..1; None for equal bytes
     only_by_bytes: bool  # one of the two is blank, or holds more than the frame that was compared
-    newcomer_pixels: int
+    new_pixels: int
     original_pixels: int
-    standing: bool  # the newcomer was there before its root was first watched
+    preexisting: bool  # the new file was there before its root was first watched
     links: int
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A copy, what is to be done, and why it is not moved where it could have been."""
+    """What is done about a copy. `flag_reason` says why it is not moved where it could have been."""
 
     action: Action
     better: bool
-    spared: str = ""
+    flag_reason: str = ""
 
 
-def judge(finding: Finding, rules: RootRules, evidence_level: float) -> Decision | None:
+def decide_action(finding: Finding, rules: RootRules, evidence_level: float) -> Decision | None:
     """Return what to do about a finding, or None where it is no copy: nothing near counts without evidence."""
-    if finding.kind == "near" and (
+    if finding.kind is Kind.NEAR and (
         finding.only_by_bytes or finding.evidence is None or finding.evidence < evidence_level
     ):
         return None
-    better = finding.newcomer_pixels > finding.original_pixels
-    spared = _why_spared(finding, rules)
-    return Decision("flagged" if spared else "quarantined", better, spared)
+    better = finding.new_pixels > finding.original_pixels
+    flag_reason = _flag_reason(finding, rules)
+    return Decision(Action.FLAGGED if flag_reason else Action.QUARANTINED, better, flag_reason)
 
 
-def _why_spared(finding: Finding, rules: RootRules) -> str:
+def _flag_reason(finding: Finding, rules: RootRules) -> str:
     if not rules.quarantine:
         return "action is flag"
     if rules.protect:
         return "its folder is protected"
-    if finding.standing:
+    if finding.preexisting:
         return "it stood here when the folder was first taken into the catalogue"
     if finding.links > 1:
         return "it has several hard links, moving it frees no space"
-    return f"quarantine is off here: {rules.latched}" if rules.latched else ""
+    return f"quarantine is off here: {rules.tripped}" if rules.tripped else ""

@@ -1,8 +1,8 @@
-"""Who is judged next: pure, the clock is passed in.
+"""A resequencer: gives out items in order of their numbers, though they arrive in any order.
 
 Files are judged in the order in which they were handed out. One that takes long to read holds the others up for
-`patience_s` at most; then they go ahead of it. It was there before them all the same, so when its turn comes it is told
-who they were: none of them is its original.
+`max_wait_s` at most; then they overtake it. It was there before them all the same, so it is given out with the keys of
+those that overtook it: none of them is its original. Pure: the clock is passed in.
 """
 
 from __future__ import annotations
@@ -22,38 +22,38 @@ class _Waiting(Generic[Item]):
 
 
 class Resequencer(Generic[Item]):
-    """Holds what is ready until its turn. Numbers run from 0 without a gap; a `key` tells one file from another."""
+    """Holds items until it is their turn. Numbers run from 0 without a gap; a `key` tells one file from another."""
 
-    def __init__(self, patience_s: float) -> None:
-        self._patience_s = patience_s
+    def __init__(self, max_wait_s: float) -> None:
+        self._max_wait_s = max_wait_s
         self._waiting: dict[int, _Waiting[Item]] = {}
         self._next = 0  # no lower number is still to come
-        self._ahead: dict[int, int] = {}  # number -> key of those that had their turn before a lower number
+        self._overtook: dict[int, int] = {}  # number -> key of those that were given out before a lower number
 
-    def join(self, number: int, key: int, item: Item, now_s: float) -> None:
+    def push(self, number: int, key: int, item: Item, now_s: float) -> None:
         self._waiting[number] = _Waiting(key, item, now_s)
 
-    def until_turn_s(self, now_s: float) -> float | None:
-        """Return for how long nobody who waits can have a turn; None while nobody waits."""
+    def until_pop_s(self, now_s: float) -> float | None:
+        """Return for how many seconds `pop` has nothing to give; None while nothing waits."""
         if not self._waiting:
             return None
         if self._next in self._waiting:
             return 0.0
-        return max(0.0, min(one.since_s for one in self._waiting.values()) + self._patience_s - now_s)
+        return max(0.0, min(one.since_s for one in self._waiting.values()) + self._max_wait_s - now_s)
 
-    def soon(self, most: int) -> list[Item]:
-        """Return those whose turn is next, as far as they are ready."""
-        return [self._waiting[number].item for number in heapq.nsmallest(most, self._waiting)]
+    def peek(self, limit: int) -> list[Item]:
+        """Return the items that come next, as far as they have arrived."""
+        return [self._waiting[number].item for number in heapq.nsmallest(limit, self._waiting)]
 
-    def turn(self, now_s: float) -> tuple[Item, frozenset[int]] | None:
-        """Take out who is next; return it with the keys of those that went ahead of it, or None."""
-        if self.until_turn_s(now_s) != 0.0:
+    def pop(self, now_s: float) -> tuple[Item, frozenset[int]] | None:
+        """Take out the next item; return it with the keys of those that overtook it, or None."""
+        if self.until_pop_s(now_s) != 0.0:
             return None
         number = min(self._waiting)
         chosen = self._waiting.pop(number)
-        younger = frozenset(key for other, key in self._ahead.items() if other > number)
-        self._ahead[number] = chosen.key
-        while self._next in self._ahead:
-            del self._ahead[self._next]
+        overtaken_by = frozenset(key for other, key in self._overtook.items() if other > number)
+        self._overtook[number] = chosen.key
+        while self._next in self._overtook:
+            del self._overtook[self._next]
             self._next += 1
-        return chosen.item, younger
+        return chosen.item, overtaken_by

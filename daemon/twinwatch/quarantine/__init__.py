@@ -4,7 +4,7 @@ It is the only package that touches users' files. It never deletes, replaces or 
 record of a move, on disk beside the file, is enough to restore the file.
 """
 
-from twinwatch.quarantine.directories import touch_cookie
+from twinwatch.quarantine.directories import quarantined_path, touch_cookie
 from twinwatch.quarantine.errors import (
     BusyError,
     ChangedError,
@@ -14,7 +14,7 @@ from twinwatch.quarantine.errors import (
 )
 from twinwatch.quarantine.move import Moved
 from twinwatch.quarantine.quarantine import Quarantine
-from twinwatch.quarantine.records import MoveOrder, Record, State
+from twinwatch.quarantine.records import MoveOrder, Record, RecordState
 from twinwatch.quarantine.recover import Outcome, Recovered
 from twinwatch.quarantine.restore import Restored
 
@@ -27,10 +27,11 @@ __all__ = [
     "Outcome",
     "Quarantine",
     "Record",
+    "RecordState",
     "Recovered",
     "Restored",
-    "State",
     "StorageFaultError",
+    "quarantined_path",
     "touch_cookie",
     "translate_errors",
 ]

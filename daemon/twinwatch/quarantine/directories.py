@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from twinwatch.errors import QuarantineError
-from twinwatch.fs import PRIVATE_FOLDER, linux, open_folder, open_root
+from twinwatch.fs import PRIVATE_FOLDER, join, linux, open_folder, open_root
 from twinwatch.quarantine.errors import BusyError
 from twinwatch.wording import user_name
 
@@ -56,6 +56,11 @@ class QuarantineDirs:
             linux.rename_no_replace(self.files, record_id.encode(), folder_fd, name)
         else:
             linux.link_then_unlink(self.files, record_id.encode(), folder_fd, name)
+
+
+def quarantined_path(record_id: str) -> bytes:
+    """Return where the file of a record lies while it is in quarantine, relative to the root."""
+    return join(FILES_PATH, record_id.encode())
 
 
 def create(root: Path) -> None:

@@ -13,12 +13,12 @@ import os
 from dataclasses import dataclass
 
 from twinwatch.errors import QuarantineError
-from twinwatch.fs import FileIdentity, join, linux, open_beneath, open_folder, split
+from twinwatch.fs import FileIdentity, linux, open_beneath, open_folder, split
 from twinwatch.quarantine import proof
-from twinwatch.quarantine.directories import FILES_PATH, QuarantineDirs
+from twinwatch.quarantine.directories import QuarantineDirs, quarantined_path
 from twinwatch.quarantine.errors import ChangedError, StorageFaultError, translate_errors
 from twinwatch.quarantine.put_back import put_back
-from twinwatch.quarantine.records import Journal, MoveOrder, Record, State
+from twinwatch.quarantine.records import Journal, MoveOrder, Record, RecordState
 from twinwatch.wording import show_path
 
 
@@ -53,11 +53,11 @@ def move(dirs: QuarantineDirs, order: MoveOrder, original_fd: int, journal: Jour
             _rename_in(dirs, order)
             proof.require_moved(dirs, order, copy)
             proof.require_original(order, original, copy_fd)
-            record = journal.advance(record, State.QUARANTINED)
+            record = journal.advance(record, RecordState.QUARANTINED)
         except BaseException:
             _undo(dirs, record, journal)
             raise
-        return Moved(record, join(FILES_PATH, order.id.encode()))
+        return Moved(record, quarantined_path(order.id))
 
 
 def _require_unused(dirs: QuarantineDirs, record_id: str) -> None:
@@ -83,4 +83,4 @@ def _undo(dirs: QuarantineDirs, record: Record, journal: Journal) -> None:
         path = put_back(dirs, record, announce=None)
     except QuarantineError as error:
         raise StorageFaultError(f"{dirs.path}: {error}") from error
-    journal.advance(record, State.ABORTED, path)
+    journal.advance(record, RecordState.ABORTED, path)

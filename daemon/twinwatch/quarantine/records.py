@@ -28,7 +28,7 @@ _RECORD = re.compile(r"[0-9a-f]{32}\.json")
 _TEMPORARY = re.compile(r"[0-9a-f]{32}\.tmp")
 
 
-class State(StrEnum):
+class RecordState(StrEnum):
     """How far a move has come. The values stand in the records."""
 
     INTENDED = "intended"  # the file may be at its path or in quarantine
@@ -65,7 +65,7 @@ class Record(MoveOrder):
     gid: int
     mode: int  # permission bits
     atime_ns: int
-    state: State
+    state: RecordState
     intended_at: str  # RFC 3339
     changed_at: str  # RFC 3339, when it came into this state
     restored_to: bytes | None  # the path it was restored or put back to; in an unfinished restore, the planned one
@@ -88,7 +88,7 @@ class Journal:
             gid=status.st_gid,
             mode=stat.S_IMODE(status.st_mode),
             atime_ns=status.st_atime_ns,
-            state=State.INTENDED,
+            state=RecordState.INTENDED,
             intended_at=now,
             changed_at=now,
             restored_to=None,
@@ -96,7 +96,7 @@ class Journal:
         write(self.info_fd, record)
         return record
 
-    def advance(self, record: Record, state: State, restored_to: bytes | None = None) -> Record:
+    def advance(self, record: Record, state: RecordState, restored_to: bytes | None = None) -> Record:
         """Write the record with a new state, and return it."""
         record = replace(record, state=state, restored_to=restored_to, changed_at=self.now())
         write(self.info_fd, record)
@@ -193,8 +193,8 @@ def _parse(shown: dict[str, Any]) -> Record:
             values[name] = base64.b64decode(shown[f"{name}_b64"], validate=True)
             check_path(values[name])
     values["identity"] = FileIdentity(**values["identity"])
-    _require(values["state"] in tuple(State), "state")
-    values["state"] = State(values["state"])
+    _require(values["state"] in tuple(RecordState), "state")
+    values["state"] = RecordState(values["state"])
     for name in ("sha256", "original_sha256"):
         _require(_SHA256.fullmatch(values[name]) is not None, name)
     for name in ("uid", "gid", "mode", "atime_ns"):

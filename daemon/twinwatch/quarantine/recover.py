@@ -14,7 +14,7 @@ from twinwatch.fs import linux
 from twinwatch.quarantine import proof, records
 from twinwatch.quarantine.directories import QuarantineDirs
 from twinwatch.quarantine.put_back import put_back
-from twinwatch.quarantine.records import Journal, Record, State
+from twinwatch.quarantine.records import Journal, Record, RecordState
 
 
 class Outcome(StrEnum):
@@ -76,24 +76,24 @@ def _settle(dirs: QuarantineDirs, record: Record, journal: Journal) -> tuple[Out
     # Unless a restore was asked for, only an earlier recovery that was cut short records a path to go back to.
     is_going_back = record.restored_to is not None
     match record.state:
-        case State.INTENDED if not is_here:
-            return Outcome.ABORTED, journal.advance(record, State.ABORTED, record.restored_to)
-        case State.INTENDED if not is_going_back and proof.can_complete(dirs, record):
-            return Outcome.QUARANTINED, journal.advance(record, State.QUARANTINED)
-        case State.QUARANTINED if not is_here:
+        case RecordState.INTENDED if not is_here:
+            return Outcome.ABORTED, journal.advance(record, RecordState.ABORTED, record.restored_to)
+        case RecordState.INTENDED if not is_going_back and proof.can_complete(dirs, record):
+            return Outcome.QUARANTINED, journal.advance(record, RecordState.QUARANTINED)
+        case RecordState.QUARANTINED if not is_here:
             # A fault may have had the move undone after the record of its end was written.
             went_back = is_going_back or proof.has_bytes(dirs.root, record.path, record.sha256)
             outcome = Outcome.ABORTED if went_back else Outcome.MISSING
-            return outcome, journal.advance(record, State.ABORTED, record.restored_to)
-        case State.QUARANTINED if not is_going_back and proof.is_intact(dirs, record):
+            return outcome, journal.advance(record, RecordState.ABORTED, record.restored_to)
+        case RecordState.QUARANTINED if not is_going_back and proof.is_intact(dirs, record):
             return None
-        case State.INTENDED | State.QUARANTINED:
+        case RecordState.INTENDED | RecordState.QUARANTINED:
             path = _put_back(dirs, record, journal)
-            return Outcome.PUT_BACK, journal.advance(record, State.ABORTED, path)
-        case State.RESTORING:
+            return Outcome.PUT_BACK, journal.advance(record, RecordState.ABORTED, path)
+        case RecordState.RESTORING:
             path = _put_back(dirs, record, journal) or record.restored_to
-            return Outcome.RESTORED, journal.advance(record, State.RESTORED, path)
-        case State.RESTORED | State.ABORTED:
+            return Outcome.RESTORED, journal.advance(record, RecordState.RESTORED, path)
+        case RecordState.RESTORED | RecordState.ABORTED:
             return (Outcome.STRAY, record) if is_here else None
 
 

@@ -8,7 +8,7 @@ from twinwatch.errors import QuarantineError
 from twinwatch.quarantine import records
 from twinwatch.quarantine.directories import QuarantineDirs
 from twinwatch.quarantine.put_back import put_back
-from twinwatch.quarantine.records import Journal, Record, State
+from twinwatch.quarantine.records import Journal, Record, RecordState
 from twinwatch.wording import show_path
 
 
@@ -30,20 +30,20 @@ def restore(dirs: QuarantineDirs, record_id: str, journal: Journal) -> Restored:
     except FileNotFoundError as error:
         raise QuarantineError(f"{dirs.path}: nothing with id {record_id} in quarantine") from error
     try:
-        path = put_back(dirs, record, lambda planned: journal.advance(record, State.RESTORING, planned))
+        path = put_back(dirs, record, lambda planned: journal.advance(record, RecordState.RESTORING, planned))
     except QuarantineError:
         # Something is in the way, but nothing is broken. The file has not moved; with its old state on record, the next
         # recovery does not put it back unasked.
         journal.advance(record, record.state, record.restored_to)
         raise
-    if path is None and record.state != State.RESTORING:
+    if path is None and record.state != RecordState.RESTORING:
         raise QuarantineError(f"{show_path(record.path)} is not in quarantine any more: {_whereabouts(record)}")
     path = path or record.restored_to or record.path
-    return Restored(journal.advance(record, State.RESTORED, path), path)
+    return Restored(journal.advance(record, RecordState.RESTORED, path), path)
 
 
 def _whereabouts(record: Record) -> str:
-    if record.state == State.QUARANTINED:
+    if record.state == RecordState.QUARANTINED:
         return "somebody took it out by hand, which the daemon will note when it starts next"
     went = f" to {show_path(record.restored_to)}" if record.restored_to else ""
     return f"{record.state}{went}"

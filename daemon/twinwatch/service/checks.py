@@ -15,7 +15,7 @@ from twinwatch.quarantine import Quarantine
 from twinwatch.search import Encoder, bundle_path, load_bundle
 from twinwatch.service.state import StateFolder
 from twinwatch.service.status import read_status
-from twinwatch.store import Catalog
+from twinwatch.store import open_store
 from twinwatch.watching import uses_events, watch_limit
 from twinwatch.wording import pluralize, user_name
 
@@ -133,15 +133,15 @@ def _check_catalogue(state: StateFolder | None) -> tuple[dict[Path, str], Check]
     if state is None or not state.catalog_path.exists():
         return {}, Check("catalogue", CheckOutcome.OK, "none yet, the daemon makes it")
     try:
-        catalog = Catalog(state.catalog_path)
+        store = open_store(state.catalog_path)
     except (CatalogError, StorageError) as error:
         return {}, Check("catalogue", CheckOutcome.FAILED, str(error))
-    found = catalog.check()
+    found = store.check()
     if found != "ok":
-        catalog.close()
+        store.close()
         return {}, Check("catalogue", CheckOutcome.FAILED, f"{found}; run `twinwatch rebuild`")
-    switched_off = {Path(os.fsdecode(root.path)): root.latched for root in catalog.roots() if root.latched}
-    catalog.close()
+    switched_off = {Path(os.fsdecode(root.path)): root.tripped for root in store.roots.all() if root.tripped}
+    store.close()
     return switched_off, Check("catalogue", CheckOutcome.OK, "sound")
 
 

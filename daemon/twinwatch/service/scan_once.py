@@ -1,4 +1,4 @@
-"""One pass over folders without a daemon: what `twinwatch scan` does. It flags only and moves nothing."""
+"""The one-off scan: one pass over folders without a daemon, for `twinwatch scan`. It flags only, and moves nothing."""
 
 from __future__ import annotations
 
@@ -9,175 +9,170 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from twinwatch.config import Watch
 from twinwatch.errors import ConfigError, TwinwatchError
 from twinwatch.fs import folder_id
-from twinwatch.judging import Pipeline, WatchedRoot
-from twinwatch.search import Bundle, Encoder
+from twinwatch.judging import Engine, Pipeline, WatchedRoots
 from twinwatch.service.state import StateFolder
 from twinwatch.signals import sigint_ignored
-from twinwatch.store import Catalog, Root, RootOfflineError, UnreadableFile, Verdict, resolve_root
+from twinwatch.store import (
+    QueueState,
+    Root,
+    RootOfflineError,
+    Store,
+    UnreadableFile,
+    Verdict,
+    open_store,
+    resolve_root,
+)
 from twinwatch.watching import ChangedFile, enqueue, scan_root
-from twinwatch.workers import WorkerPool
 
 _WAIT_S = 0.1
-_PROBE_S = 1.0
-_TELL_EVERY = 1000
+_ONLINE_CHECK_S = 1.0
+_PROGRESS_EVERY = 1000
+
+Progress = Callable[[int, int], None]
+"""Called with how many files were judged so far, and how many are to be judged as far as is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScanReport:
-    """What a pass found: copies in order of discovery, files that could not be read, and how many were looked at."""
+    """What a one-off scan found."""
 
     files: int
     judged: int
-    copies: list[Verdict]
+    copies: list[Verdict]  # in order of discovery
     unreadable: list[UnreadableFile]
-    changed: list[bytes]
+    changed: list[bytes]  # paths, relative to their roots, of files that changed while they were read
     seconds: float
 
 
 def distinct(folders: list[Path]) -> list[Path]:
-    """Return folders with their links followed. Raises ConfigError for one that is none, or lies in another."""
-    places: list[Path] = []
+    """Return folders with their links resolved. Raises ConfigError for what is no folder, or lies in another one."""
+    resolved: list[Path] = []
     for folder in folders:
-        place = Path(os.path.realpath(folder))
-        if not place.is_dir():
-            raise ConfigError(f"{folder}: {'not a folder' if place.exists() else 'no such folder'}")
-        if any(place.is_relative_to(other) or other.is_relative_to(place) for other in places):
+        path = Path(os.path.realpath(folder))
+        if not path.is_dir():
+            raise ConfigError(f"{folder}: {'not a folder' if path.exists() else 'no such folder'}")
+        if any(path.is_relative_to(other) or other.is_relative_to(path) for other in resolved):
             raise ConfigError(f"{folder} overlaps another folder given; name each folder once")
-        places.append(place)
-    return places
+        resolved.append(path)
+    return resolved
 
 
 @contextmanager
-def catalogue_for(places: list[Path], state: Path | None) -> Iterator[Path]:
-    """Yield the path of a catalogue: in the folder `state`, held meanwhile, or one that is thrown away afterwards."""
+def catalogue_for(folders: list[Path], state: Path | None) -> Iterator[Path]:
+    """Yield the path of a catalogue: in the folder `state`, locked meanwhile, or a temporary one where that is None."""
     if state is None:
-        with tempfile.TemporaryDirectory(prefix="twinwatch-") as folder:
-            yield Path(folder, "catalog.db")
+        with tempfile.TemporaryDirectory(prefix="twinwatch-") as temporary:
+            yield Path(temporary, "catalog.db")
         return
-    place = Path(os.path.realpath(state))
-    if any(place.is_relative_to(folder) for folder in places):
+    path = Path(os.path.realpath(state))
+    if any(path.is_relative_to(folder) for folder in folders):
         raise ConfigError(f"--state {state} lies inside a folder to scan; choose another place")
-    kept = StateFolder(place)
-    with kept.lock():
-        yield kept.catalog_path
+    state_folder = StateFolder(path)
+    with state_folder.lock():
+        yield state_folder.catalog_path
 
 
-def scan_folders(
-    folders: list[Path],
-    catalog_path: Path,
-    bundle: Bundle,
-    encoder: Encoder,
-    workers: WorkerPool,
-    progress: Callable[[int, int], None],
-) -> ScanReport:
-    """Judge every picture in `folders`, the oldest first. `progress` is told (judged, to judge as far as is known).
+def scan_folders(folders: list[Path], store_path: Path, engine: Engine, progress: Progress) -> ScanReport:
+    """Judge every picture in `folders`, the oldest first. The engine's workers are closed in the end.
 
-    The workers are closed in the end.
     Raises ConfigError, StorageError, and TwinwatchError where a folder goes away meanwhile.
     """
     started_s = time.monotonic()
-    catalog = Catalog(catalog_path)
-    roots: list[Root] = []
-    grounds: dict[int, WatchedRoot] = {}
-    files = new = 0
-
-    def report(root: Root, found: ChangedFile) -> None:
-        nonlocal new
-        enqueue(catalog, root, found.path, found.seen, "found")
-        new += 1
-        if new % _TELL_EVERY == 0:
-            progress(0, new)
-
-    for folder in folders:
-        root, found = _walk(folder, catalog, report)
-        roots.append(root)
-        grounds[root.id] = WatchedRoot(folder, root.folder, protect=False)
-        files += found
-    catalog.release_found()
-    catalog.commit()
-    to_judge = catalog.waiting_count()
-    changed: list[bytes] = []
-    room = threading.Event()
-    pipeline = Pipeline(
-        catalog_path,
-        bundle,
-        encoder,
-        workers,
-        grounds,
-        lambda _root, path: changed.append(path),
-        None,
-        room,
-    )
+    store = open_store(store_path)
+    found = _FoundFiles(store, progress)
+    roots = [_queue_folder(folder, store, found) for folder in folders]
+    root_ids = [root.id for root in roots]
+    store.queue.take_to_settle(root_ids)  # left by a scan that was cut short; this one has looked at them
+    store.queue.release_found()
+    store.commit()
+    to_judge = store.queue.count()
+    attached = WatchedRoots()
+    for folder, root in zip(folders, roots, strict=True):
+        attached.attach(Watch(path=folder), root, None, "")
+    pipeline = Pipeline(store_path, engine, attached, None, threading.Event())
     try:
-        _drain(pipeline, catalog, room, roots, to_judge, progress)
+        _wait_until_judged(pipeline, store, roots, lambda: progress(pipeline.judged, to_judge))
     finally:
         with sigint_ignored():
-            workers.close()
+            engine.workers.close()
             pipeline.stop()
-    result = ScanReport(
-        files=files,
+    report = ScanReport(
+        files=found.files,
         judged=pipeline.judged,
-        copies=catalog.cases.standing([root.id for root in roots]),
-        unreadable=catalog.unreadable([root.id for root in roots]),
-        changed=changed,
+        copies=store.verdicts.active(root_ids),
+        unreadable=store.files.unreadable(root_ids),
+        changed=[path for _, path in store.queue.take_to_settle(root_ids)],
         seconds=time.monotonic() - started_s,
     )
-    catalog.close()
-    return result
+    store.commit()
+    store.close()
+    return report
 
 
-def _walk(folder: Path, catalog: Catalog, report: Callable[[Root, ChangedFile], None]) -> tuple[Root, int]:
+class _FoundFiles:
+    """Counts and queues what the walks find, and shows how far they have come."""
+
+    def __init__(self, store: Store, progress: Progress) -> None:
+        self._store = store
+        self._progress = progress
+        self.files = 0
+        self._new = 0
+
+    def add(self, root: Root, found: ChangedFile) -> None:
+        enqueue(self._store, root, found.path, found.seen, QueueState.FOUND)
+        self._new += 1
+        if self._new % _PROGRESS_EVERY == 0:
+            self._progress(0, self._new)
+
+
+def _queue_folder(folder: Path, store: Store, found: _FoundFiles) -> Root:
+    """Walk one folder and queue what is new or changed. Raises ConfigError where it is offline."""
     try:
-        root = resolve_root(folder, catalog, time.time_ns(), starting=True)
+        root = resolve_root(folder, store, time.time_ns(), starting=True)
     except RootOfflineError as error:
         raise ConfigError(str(error)) from None
-    result = scan_root(Watch(path=folder), root, catalog, partial(report, root), lambda: False)
-    if result.away:
-        raise ConfigError(f"{folder}: {result.away}")
+    result = scan_root(Watch(path=folder), root, store, lambda file: found.add(root, file), lambda: False)
+    if result.offline_reason:
+        raise ConfigError(f"{folder}: {result.offline_reason}")
     for file in result.gone:
-        catalog.set_file(file.id, state="gone", queue=None)
-    catalog.commit()
-    return root, result.files
+        store.files.mark_gone(file.id)
+    store.commit()
+    found.files += result.files
+    return root
 
 
-def _drain(
-    pipeline: Pipeline,
-    catalog: Catalog,
-    room: threading.Event,
-    roots: list[Root],
-    to_judge: int,
-    progress: Callable[[int, int], None],
-) -> None:
-    probed_s = time.monotonic()
+def _wait_until_judged(pipeline: Pipeline, store: Store, roots: list[Root], show_progress: Callable[[], None]) -> None:
+    """Return once nothing is left to judge. Raises what `_require_online` raises, and what ended a thread."""
+    checked_s = time.monotonic()
     while True:
-        if time.monotonic() - probed_s > _PROBE_S:
-            _probe(catalog, roots)
-            probed_s = time.monotonic()
-        room.clear()
-        handed = pipeline.feed(catalog)
-        progress(pipeline.judged, to_judge)
-        if not handed and pipeline.idle() and not catalog.waiting_count():
+        if time.monotonic() - checked_s > _ONLINE_CHECK_S:
+            _require_online(store, roots)
+            checked_s = time.monotonic()
+        show_progress()
+        if pipeline.idle() and not store.queue.count():
             return
         pipeline.raise_if_unhealthy()
-        room.wait(_WAIT_S)
+        time.sleep(_WAIT_S)
 
 
-def _probe(catalog: Catalog, roots: list[Root]) -> None:
-    """Raises where the pipeline, which is made for a daemon, would wait for better times without end."""
+def _require_online(store: Store, roots: list[Root]) -> None:
+    """Raises where the pipeline, made for a daemon, would wait without end: a root is gone, or a disk is full."""
     for root in roots:
+        path = _path_of(root)
         try:
-            still = folder_id(Path(os.fsdecode(root.path))) == root.folder
+            online = folder_id(path) == root.folder
         except OSError:
-            still = False
-        if not still:
-            raise TwinwatchError(
-                f"{os.fsdecode(root.path)} went away while it was looked at; bring it back, scan again"
-            )
-        catalog.set_root(root.id, latched=None)  # says nothing new, but has to be written
-    catalog.commit()
+            online = False
+        if not online:
+            raise TwinwatchError(f"{path} went away while it was looked at; bring it back, scan again")
+        store.roots.resume(root.id)  # changes nothing here, but shows whether the catalogue can be written
+    store.commit()
+
+
+def _path_of(root: Root) -> Path:
+    return Path(os.fsdecode(root.path))

@@ -8,7 +8,7 @@ from pathlib import Path
 from twinwatch.config import Settings
 from twinwatch.errors import ConfigError
 from twinwatch.fs import why_unusable
-from twinwatch.store import Catalog
+from twinwatch.store import open_store
 
 
 def require_known_roots(settings: Settings, source: Path, catalog_path: Path) -> None:
@@ -22,9 +22,9 @@ def require_known_roots(settings: Settings, source: Path, catalog_path: Path) ->
         return
     known: set[bytes] = set()
     if catalog_path.exists():
-        catalog = Catalog(catalog_path)
-        known = {root.path for root in catalog.roots()}
-        catalog.close()
+        store = open_store(catalog_path)
+        known = {root.path for root in store.roots.all()}
+        store.close()
     lines = [
         f"watch[{number}].path: {why}"
         for number, why in unusable.items()

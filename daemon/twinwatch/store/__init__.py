@@ -3,24 +3,41 @@
 Nothing outside this package knows SQL. It never opens a user's file.
 """
 
-from twinwatch.store.catalog import ORIGINALS, Catalog, Content, ContentFiles, File, Root, UnreadableFile
+from twinwatch.store.base import Store
 from twinwatch.store.root_lookup import RootOfflineError, resolve_root
-from twinwatch.store.tables import connect, contents, embeddings, files
-from twinwatch.store.verdicts import Verdict
+from twinwatch.store.store import open_store
+from twinwatch.store.values import (
+    ORIGINAL_STATES,
+    Action,
+    Content,
+    ContentFiles,
+    Dismissal,
+    File,
+    FileState,
+    Kind,
+    QueueState,
+    Root,
+    UnreadableFile,
+    Verdict,
+    VerdictState,
+)
 
 __all__ = [
-    "ORIGINALS",
-    "Catalog",
+    "ORIGINAL_STATES",
+    "Action",
     "Content",
     "ContentFiles",
+    "Dismissal",
     "File",
+    "FileState",
+    "Kind",
+    "QueueState",
     "Root",
     "RootOfflineError",
+    "Store",
     "UnreadableFile",
     "Verdict",
-    "connect",
-    "contents",
-    "embeddings",
-    "files",
+    "VerdictState",
+    "open_store",
     "resolve_root",
 ]

@@ -8,14 +8,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from twinwatch.fs import folder_id
-from twinwatch.store.catalog import Catalog, Root
+from twinwatch.store.base import Store
+from twinwatch.store.values import Root
 
 
 class RootOfflineError(Exception):
     """The watched folder is not there, or something else is in its place; the message says what to do."""
 
 
-def resolve_root(path: Path, catalog: Catalog, now_ns: int, starting: bool) -> Root:
+def resolve_root(path: Path, store: Store, now_ns: int, starting: bool) -> Root:
     """Return the root that the folder at `path` is, made known if it is new. Raises RootOfflineError.
 
     A folder made anew on the same device is a new root: what the old one held is not believed to be deleted. Another
@@ -26,15 +27,15 @@ def resolve_root(path: Path, catalog: Catalog, now_ns: int, starting: bool) -> R
         folder = folder_id(path)
     except OSError as error:
         raise RootOfflineError(f"{path}: {error.strerror}; bring it back, work resumes by itself") from None
-    known = catalog.roots(path)
+    known = store.roots.all(path)
     for root in known:
         if root.folder == folder:
             return root
     if not known or known[0].folder[0] == folder[0]:
-        return catalog.add_root(path, folder, now_ns)
+        return store.roots.add(path, folder, now_ns)
     if starting and known[0].folder[1] == folder[1]:
-        catalog.set_root(known[0].id, device=folder[0])
-        return resolve_root(path, catalog, now_ns, starting=False)
+        store.roots.set_device(known[0].id, folder[0])
+        return resolve_root(path, store, now_ns, starting=False)
     raise RootOfflineError(
         f"{path} is on another device than before; mount the right one, "
         "or run `twinwatch rebuild` if the share was moved to a new disk"

@@ -3,10 +3,16 @@
 It never opens a picture, judges or moves one. It meets judging only in the store's queue.
 """
 
-from twinwatch.watching.events import ChangeQueue, EventWatcher, watch_limit
-from twinwatch.watching.ingest import Ingest, RootPath, enqueue
-from twinwatch.watching.monitor import RootMonitor, uses_events
-from twinwatch.watching.scan import ChangedFile, PathFilter, scan_root
+from twinwatch.watching.changes import ChangeQueue
+from twinwatch.watching.enqueue import enqueue
+from twinwatch.watching.events import EventWatcher
+from twinwatch.watching.filters import PathFilter
+from twinwatch.watching.ingest import Ingest
+from twinwatch.watching.limits import watch_limit
+from twinwatch.watching.mode import uses_events
+from twinwatch.watching.monitor import RootMonitor
+from twinwatch.watching.root_status import RootStatus
+from twinwatch.watching.scan import ChangedFile, scan_root
 from twinwatch.watching.settle import Settler
 
 __all__ = [
@@ -16,7 +22,7 @@ __all__ = [
     "Ingest",
     "PathFilter",
     "RootMonitor",
-    "RootPath",
+    "RootStatus",
     "Settler",
     "enqueue",
     "scan_root",

@@ -1,16 +1,14 @@
-"""watchdog events to candidate paths. Events are hints, never proof: what they miss, the scan finds.
+"""Watches folders with inotify, through watchdog, and puts the files that events name into the ChangeQueue.
 
-The handler only enqueues. Where events cannot all be had (kernel queue overflow, watch limit, our own queue full) the
-root is marked to be scanned.
+Events are hints, never proof. Where some were lost (the kernel's queue overflowed, a folder was renamed, our own queue
+is full) the root is marked as lossy, and a scan finds what they would have named.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
 from watchdog.events import (
@@ -26,6 +24,8 @@ from watchdog.observers.api import ObservedWatch
 from watchdog.observers.inotify import InotifyObserver
 
 from twinwatch.fs import COOKIE_PREFIX
+from twinwatch.watching.changes import ChangeQueue
+from twinwatch.watching.limits import watch_error_text
 
 # Without this filter the kernel's queue overflows within seconds: opens and reads would be reported too.
 _EVENTS: list[type[FileSystemEvent]] = [
@@ -38,45 +38,15 @@ _EVENTS: list[type[FileSystemEvent]] = [
 _INOTIFY_LOGGER = "watchdog.observers.inotify_c"
 
 
-class ChangeQueue:
-    """(watched path, relative path) that events named, without repeats; and roots of which hints were lost."""
-
-    def __init__(self, capacity: int = 20_000) -> None:
-        self._capacity = capacity
-        self._spots: dict[tuple[Path, bytes], None] = {}
-        self._lossy: set[Path] = set()
-        self._lock = threading.Lock()
-        self.arrived = threading.Event()
-
-    def put(self, root: Path, path: bytes) -> None:
-        """Name a file to be looked at; `path` is relative to the root."""
-        with self._lock:
-            if len(self._spots) < self._capacity:
-                self._spots[root, path] = None
-            else:
-                self._lossy.add(root)
-        self.arrived.set()
-
-    def lose(self, roots: Iterable[Path]) -> None:
-        """Note that hints of these roots were lost."""
-        with self._lock:
-            self._lossy.update(roots)
-        self.arrived.set()
-
-    def take(self) -> tuple[list[tuple[Path, bytes]], set[Path]]:
-        """Return and forget all that was named, and all roots that need a scan."""
-        with self._lock:
-            self.arrived.clear()
-            spots, lossy = list(self._spots), self._lossy
-            self._spots, self._lossy = {}, set()
-        return spots, lossy
-
-
 class EventWatcher:
-    """Watches folders for events. `cookies_s` tells when (monotonic) a root's last cookie came round."""
+    """The watched roots and the threads, watchdog's, that read their events.
 
-    def __init__(self, hints: ChangeQueue) -> None:
-        self._hints = hints
+    One thread calls the methods; `alive` may be called by any. `cookies_s` holds, by root, the monotonic time at which
+    the event of a cookie last came. watchdog's threads write it too: one entry at a time, so no lock is needed.
+    """
+
+    def __init__(self, changes: ChangeQueue) -> None:
+        self._changes = changes
         self._observer = InotifyObserver()
         self._watches: dict[Path, ObservedWatch] = {}
         self.cookies_s: dict[Path, float] = {}
@@ -84,36 +54,38 @@ class EventWatcher:
         logging.getLogger(_INOTIFY_LOGGER).addHandler(self._overflow)
         self._observer.start()
 
-    def arm(self, root: Path, recursive: bool) -> str:
-        """Watch `root` from now on; return why that cannot be done, or an empty string."""
-        self.disarm(root)
-        handler = _Handler(self._hints, root, self.cookies_s)
+    def watch(self, root: Path, recursive: bool) -> str:
+        """Watch `root` from now on. Return why that is impossible, or an empty string."""
+        self.unwatch(root)
+        handler = _Handler(self._changes, root, self.cookies_s)
         try:
             watch = self._observer.schedule(handler, str(root), recursive=recursive, event_filter=_EVENTS)
         except OSError as error:
-            return _advice(error)
+            return watch_error_text(error)
         self._watches[root] = watch
         return ""
 
-    def disarm(self, root: Path) -> None:
+    def unwatch(self, root: Path) -> None:
         watch = self._watches.pop(root, None)
         if watch is not None:
             self._observer.unschedule(watch)
 
     @property
-    def armed(self) -> frozenset[Path]:
+    def watched(self) -> frozenset[Path]:
         return frozenset(self._watches)
 
-    def living(self) -> set[Path]:
-        """Return the armed roots whose thread has not ended, as it does after the folder was deleted."""
-        living = {emitter.watch for emitter in self._observer.emitters if emitter.is_alive()}
-        return {root for root, watch in self._watches.items() if watch in living}
+    def alive_roots(self) -> set[Path]:
+        """Return the watched roots whose thread runs. It ends where the folder is deleted."""
+        alive = {emitter.watch for emitter in self._observer.emitters if emitter.is_alive()}
+        return {root for root, watch in self._watches.items() if watch in alive}
 
     def alive(self) -> bool:
+        """True while the thread runs that hands out the events of all roots."""
         return self._observer.is_alive()
 
-    def lost_events(self) -> None:
-        self._hints.lose(self._watches)
+    def mark_all_lossy(self) -> None:
+        """Note that events of every watched root may have been lost."""
+        self._changes.mark_lossy(self._watches)
 
     def stop(self) -> None:
         logging.getLogger(_INOTIFY_LOGGER).removeHandler(self._overflow)
@@ -121,34 +93,11 @@ class EventWatcher:
         self._observer.join(5)
 
 
-def watched_folders() -> int:
-    """Return how many folders this process watches, counted by the kernel: proc(5), /proc/self/fdinfo."""
-    count = 0
-    for fd in Path("/proc/self/fd").iterdir():
-        try:
-            if os.readlink(fd) == "anon_inode:inotify":
-                count += Path("/proc/self/fdinfo", fd.name).read_text().count("inotify wd:")
-        except OSError:  # the descriptor was closed meanwhile
-            continue
-    return count
-
-
-def watch_limit() -> int:
-    """Return the kernel's limit on watched folders for one user."""
-    return int(Path("/proc/sys/fs/inotify/max_user_watches").read_text())
-
-
-def limit_advice(folders: int, watched: int, limit: int) -> str:
-    """Return the message for a watch limit that was reached."""
-    return (
-        f"only {watched} of {folders} folders are watched, as the limit on inotify watches is {limit}; what events "
-        f"miss is found by scans. Raise it: sysctl -w fs.inotify.max_user_watches={max(524288, 2 * folders)}"
-    )
-
-
 class _Handler(FileSystemEventHandler):
-    def __init__(self, hints: ChangeQueue, root: Path, cookies_s: dict[Path, float]) -> None:
-        self._hints = hints
+    """Takes the events of one root, in the observer's thread."""
+
+    def __init__(self, changes: ChangeQueue, root: Path, cookies_s: dict[Path, float]) -> None:
+        self._changes = changes
         self._root = root
         self._prefix = os.fsencode(root).rstrip(b"/") + b"/"
         self._cookies_s = cookies_s
@@ -160,13 +109,13 @@ class _Handler(FileSystemEventHandler):
             self._cookies_s[self._root] = time.monotonic()
         elif isinstance(event, DirMovedEvent):
             # A burst of renames can leave files unreported, and folders unwatched.
-            self._hints.lose([self._root])
+            self._changes.mark_lossy([self._root])
         elif not event.is_directory:
-            self._hints.put(self._root, path)
+            self._changes.add(self._root, path)
 
 
 class _OverflowListener(logging.Handler):
-    """watchdog tells of a kernel queue overflow in its log only."""
+    """Listens to watchdog's log, the only place where watchdog 7.1 reports an overflow of the kernel's queue."""
 
     def __init__(self, watcher: EventWatcher) -> None:
         super().__init__(logging.WARNING)
@@ -174,11 +123,4 @@ class _OverflowListener(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if "overflow" in record.getMessage().lower():
-            self._watcher.lost_events()
-
-
-def _advice(error: OSError) -> str:
-    text = error.strerror or str(error)
-    if "limit" in text or error.errno in (28, 24):
-        return f"{text}; raise fs.inotify.max_user_watches and fs.inotify.max_user_instances with sysctl"
-    return text
+            self._watcher.mark_all_lossy()

@@ -1,122 +1,118 @@
-"""The intake thread: candidate paths, from events, wait until they are still and then join the catalogue's queue."""
+"""Ingest: takes the files that events named, waits until they are still, and puts them into the store's queue.
+
+It takes from the store's queue, too: files that judging saw change or move have to settle again.
+"""
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import structlog
 
+from twinwatch.config import Settings
 from twinwatch.errors import StorageError
-from twinwatch.fs import PRIVATE_FOLDER, FileIdentity, stat_regular
-from twinwatch.judging import Pipeline
-from twinwatch.store import Catalog, Root
-from twinwatch.watching.scan import PathFilter
+from twinwatch.fs import PRIVATE_FOLDER, FileIdentity, join, stat_regular
+from twinwatch.store import QueueState, Store, open_store
+from twinwatch.threads import Heartbeat
+from twinwatch.watching.changes import ChangeQueue, RootPath
+from twinwatch.watching.enqueue import enqueue
+from twinwatch.watching.filters import PathFilter
+from twinwatch.watching.online_roots import OnlineRoots
 from twinwatch.watching.settle import Settler
 
-if TYPE_CHECKING:
-    from twinwatch.watching.events import ChangeQueue
-
 _TICK_S = 0.2
-_FAR_NS = 86_400 * 10**9  # of a file server's clock, less is a difference to ours
+_RETRY_S = 5.0
 
 _log = structlog.get_logger("twinwatch")
 
-RootPath = tuple[Path, bytes]
-"""A watched path and a path relative to it."""
-
-
-def enqueue(catalog: Catalog, root: Root, path: bytes, seen: FileIdentity, queue: str) -> bool:
-    """Queue a file unless it is known as it is; return whether it was. A moved file keeps its place in the order."""
-    known = catalog.file_at(root.id, path)
-    if known is not None and known.identity == seen:
-        return False
-    # A change in the far future came before the clock was set back: who knows that the file came after the first watch?
-    standing = seen.ctime_ns < root.watched_ns or seen.ctime_ns > time.time_ns() + _FAR_NS
-    arrived_ns = seen.mtime_ns if queue == "found" else time.time_ns()
-    catalog.enqueue(root.id, path, seen, standing, arrived_ns, queue)
-    return True
-
 
 class Ingest:
-    """Runs in a thread of its own until `stop` is set. `roots` and `names` are by watched path."""
+    """The thread that empties the ChangeQueue. `run` returns after `stop`. `work_arrived` wakes judging."""
 
     def __init__(
         self,
-        catalog_path: Path,
-        hints: ChangeQueue,
-        settler: Settler[RootPath],
-        roots: Mapping[Path, Root],
-        names: Mapping[Path, PathFilter],
-        pipeline: Pipeline,
-        ask_scan: Callable[[set[Path]], None],
-        stop: threading.Event,
+        settings: Settings,
+        store_path: Path,
+        changes: ChangeQueue,
+        online: OnlineRoots,
+        work_arrived: threading.Event,
     ) -> None:
-        self._catalog_path = catalog_path
-        self._hints = hints
-        self._settler = settler
-        self._roots = roots
-        self._names = names
-        self._pipeline = pipeline
-        self._ask_scan = ask_scan
-        self._stop = stop
-        self.beat_s = time.monotonic()
+        self._store_path = store_path
+        self._changes = changes
+        self._online = online
+        self._work_arrived = work_arrived
+        self._filters = {watch.path: PathFilter(watch.include, watch.exclude) for watch in settings.watch}
+        self._settler = Settler[RootPath](settings.settle_seconds)
+        self._stopping = threading.Event()
+        self.heartbeat = Heartbeat()
+
+    def stop(self) -> None:
+        """Let `run` return. Files that still wait are found by the scan of the next start."""
+        self._stopping.set()
 
     def run(self) -> None:
-        catalog = Catalog(self._catalog_path)
-        while not self._stop.is_set():
-            self.beat_s = time.monotonic()
+        store = open_store(self._store_path)
+        while not self._stopping.is_set():
+            self.heartbeat.beat()
             try:
-                self.turn(catalog)
-            except InterruptedError:
-                break  # the decoders were closed meanwhile
+                self.step(store)
             except (OSError, StorageError) as error:
-                catalog.rollback()
+                store.rollback()
                 _log.error("the queue cannot be written, scanning again later", why=str(error))
-                self._hints.lose(self._roots)
-                self._stop.wait(5)
-            due_s = self._settler.next_check_s()
-            until_due_s = _TICK_S if due_s is None else max(0.0, due_s - time.monotonic())
-            self._hints.arrived.wait(min(_TICK_S, until_due_s))
-        catalog.close()
+                self._changes.mark_lossy(self._online.paths())
+                self._stopping.wait(_RETRY_S)
+            self._changes.arrived.wait(self._wait_s())
+        store.close()
 
-    def turn(self, catalog: Catalog) -> None:
-        """Take in what events named, queue what is still, and keep the pipeline fed."""
-        spots, lossy = self._hints.take()
-        for watched, path in spots:
-            self._offer(catalog, watched, path)
-        for (watched, path), seen in self._settler.due(time.monotonic(), _look_at):
-            self._queue(catalog, watched, path, seen)
-        catalog.commit()
+    def step(self, store: Store) -> None:
+        """Take in what was named since the last step, and queue what has settled. Raises OSError, StorageError."""
+        paths, lossy = self._changes.drain()
+        queued = 0
+        for root_path in [*paths, *self._take_to_settle(store)]:
+            queued += self._offer(store, root_path)
+        for root_path, seen in self._settler.due(time.monotonic(), _stat):
+            queued += self._queue(store, root_path, seen)
+        store.commit()
+        if queued:
+            self._work_arrived.set()
         if lossy:
-            self._ask_scan(lossy)
-        self._pipeline.feed(catalog)
+            self._changes.scans.add(lossy)
 
-    def _offer(self, catalog: Catalog, watched: Path, path: bytes) -> None:
-        names = self._names.get(watched)
+    def _wait_s(self) -> float:
+        """Return for how long nothing has to be done unless a change arrives."""
+        due_s = self._settler.next_check_s()
+        return _TICK_S if due_s is None else min(_TICK_S, max(0.0, due_s - time.monotonic()))
+
+    def _take_to_settle(self, store: Store) -> list[RootPath]:
+        watched = self._online.paths_by_id()
+        return [(watched[root_id], path) for root_id, path in store.queue.take_to_settle(watched)]
+
+    def _offer(self, store: Store, root_path: RootPath) -> bool:
+        """Let a file settle. Returns whether it was queued at once."""
+        watched, path = root_path
+        names = self._filters.get(watched)
         if names is None or PRIVATE_FOLDER in path.split(b"/") or not names.wants(path):
-            return
-        seen = _look_at((watched, path))
+            return False
+        seen = _stat(root_path)
         if seen is None:
-            return
-        if self._settler.offer((watched, path), seen, time.monotonic(), time.time_ns()):
-            self._queue(catalog, watched, path, seen)
-        elif self._settler.full():
-            self._hints.lose([watched])
+            return False
+        if self._settler.offer(root_path, seen, time.monotonic(), time.time_ns()):
+            return self._queue(store, root_path, seen)
+        if self._settler.full():
+            self._changes.mark_lossy([watched])
+        return False
 
-    def _queue(self, catalog: Catalog, watched: Path, path: bytes, seen: FileIdentity) -> None:
-        root = self._roots.get(watched)
-        if root is not None:
-            enqueue(catalog, root, path, seen, "waiting")
+    def _queue(self, store: Store, root_path: RootPath, seen: FileIdentity) -> bool:
+        watched, path = root_path
+        root = self._online.get(watched)
+        return root is not None and enqueue(store, root, path, seen, QueueState.WAITING)
 
 
-def _look_at(spot: RootPath) -> FileIdentity | None:
-    watched, path = spot
+def _stat(root_path: RootPath) -> FileIdentity | None:
+    """Return the stat of a regular file, or None where none can be seen."""
     try:
-        return stat_regular(os.fsencode(watched) + b"/" + path)
+        return stat_regular(join(*root_path))
     except OSError:
         return None

@@ -1,26 +1,25 @@
-"""Walks a root and compares it with the catalogue: the truth that events only hint at.
+"""Scans a root: walks it and compares what is there with the catalogue. The scan is the truth that events hint at.
 
-It follows no links, looks at names and facts only, and reads no file. A root that is not the folder it was is away:
+It follows no links, looks at names and stats only, and reads no file. A root that is not the folder it was is offline:
 nothing in it is believed to be deleted.
 """
 
 from __future__ import annotations
 
-import fnmatch
 import os
-import re
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from twinwatch.config import Watch
 from twinwatch.fs import PRIVATE_FOLDER, FileIdentity, StatTuple, folder_id, open_folder, open_root, stat_tuple
-from twinwatch.store import Catalog, File, Root
+from twinwatch.store import File, Root, Store
+from twinwatch.watching.filters import PathFilter
 
 
 @dataclass(frozen=True, slots=True)
 class ChangedFile:
-    """A file that the catalogue does not know, or knows otherwise."""
+    """A file that is new to the catalogue, or whose stat differs from it. `path` is relative to the root."""
 
     path: bytes
     seen: FileIdentity
@@ -28,47 +27,23 @@ class ChangedFile:
 
 @dataclass(frozen=True, slots=True)
 class ScanResult:
-    """What one walk came to. `away` says why the root could not be believed; then nothing counts as gone."""
+    """How many wanted files and folders a scan met, and which known files are gone.
+
+    `offline_reason` says why the scan cannot be trusted, empty if it can; then nothing counts as gone.
+    """
 
     files: int
     folders: int
     gone: list[File]
-    away: str = ""
-
-
-class PathFilter:
-    """Which names are looked at: include and exclude patterns, without regard to case; content decides in the end."""
-
-    def __init__(self, include: tuple[str, ...], exclude: tuple[str, ...]) -> None:
-        self._include = _pattern(include)
-        self._exclude = _pattern(exclude)
-
-    def wants(self, path: bytes) -> bool:
-        """True if the file's name is included, and neither its name nor its path is excluded."""
-        folder, _, name = os.fsdecode(path).rpartition("/")
-        return self.wants_in(folder, name)
-
-    def wants_in(self, folder: str, name: str) -> bool:
-        """The same of a file in a folder, both as `os.fsdecode` has them."""
-        return self._include is not None and self._include.match(name) is not None and not self._excludes(folder, name)
-
-    def wants_folder(self, path: bytes) -> bool:
-        folder, _, name = os.fsdecode(path).rpartition("/")
-        return not self._excludes(folder, name)
-
-    def _excludes(self, folder: str, name: str) -> bool:
-        if self._exclude is None:
-            return False
-        path = f"{folder}/{name}" if folder else name
-        return any(self._exclude.match(text) for text in (name, path))
+    offline_reason: str = ""
 
 
 def scan_root(
-    watch: Watch, root: Root, catalog: Catalog, report: Callable[[ChangedFile], None], stop: Callable[[], bool]
+    watch: Watch, root: Root, store: Store, report: Callable[[ChangedFile], None], stop: Callable[[], bool]
 ) -> ScanResult:
-    """Walk one root; hand every new or changed file to `report`, which may wait; return what is gone.
+    """Walk one root. Calls `report` with every new or changed file, and `stop` after each folder and file.
 
-    A walk that `stop` ended early, or whose root changed under it, reports nothing as gone.
+    `report` may wait. A walk that `stop` ended early, or whose root was replaced meanwhile, reports nothing as gone.
     """
     try:
         root_fd = open_root(watch.path)
@@ -78,54 +53,82 @@ def scan_root(
         status = os.fstat(root_fd)
         if (status.st_dev, status.st_ino) != root.folder:
             return ScanResult(0, 0, [], "another folder is in its place")
-        return _walk(watch, root, catalog, report, stop, root_fd)
+        return _Walk(watch, root, store, report, stop).run(root_fd)
     finally:
         os.close(root_fd)
 
 
-def _walk(
-    watch: Watch,
-    root: Root,
-    catalog: Catalog,
-    report: Callable[[ChangedFile], None],
-    stop: Callable[[], bool],
-    root_fd: int,
-) -> ScanResult:
-    names = PathFilter(watch.include, watch.exclude)
-    count, visited, unread = 0, set[bytes](), set[bytes]()
-    missing: list[File] = []
-    for folder, entries in _folders(root_fd, names, watch.recursive, unread):
-        known = catalog.facts_in(root.id, folder)
-        visited.add(folder)
-        count += len(entries)
-        if stop():
-            return ScanResult(count, len(visited), [])
+class _Walk:
+    """One walk through a root, which has been opened."""
+
+    def __init__(
+        self,
+        watch: Watch,
+        root: Root,
+        store: Store,
+        report: Callable[[ChangedFile], None],
+        stop: Callable[[], bool],
+    ) -> None:
+        self._watch = watch
+        self._root = root
+        self._store = store
+        self._report = report
+        self._stop = stop
+        self._files = 0
+        self._visited: set[bytes] = set()
+        self._unread: set[bytes] = set()
+
+    def run(self, root_fd: int) -> ScanResult:
+        gone: list[File] = []
+        names = PathFilter(self._watch.include, self._watch.exclude)
+        for folder, entries in _walk_folders(root_fd, names, self._watch.recursive, self._unread):
+            self._visited.add(folder)
+            self._files += len(entries)
+            gone_here = None if self._stop() else self._compare(folder, entries)
+            if gone_here is None:
+                return self._result([])
+            gone += gone_here
+        gone += self._in_vanished_folders()
+        try:
+            still_there = folder_id(self._watch.path) == self._root.folder
+        except OSError as error:
+            return self._result([], f"{error.strerror}")
+        if not still_there:
+            return self._result([], "another folder took its place during the scan")
+        return self._result(gone)
+
+    def _compare(self, folder: bytes, entries: dict[bytes, StatTuple]) -> list[File] | None:
+        """Report what is new or changed in one folder. Return the known files that are gone, None when stopped."""
+        known = self._store.files.stats_in(self._root.id, folder)
         if entries == known:
-            continue
-        for name, facts in entries.items():
-            if known.pop(name, None) != facts:
-                report(ChangedFile(folder + b"/" + name if folder else name, FileIdentity(*facts)))
-                if stop():
-                    return ScanResult(count, len(visited), [])
-        if known:
-            there = catalog.files_in(root.id, folder).items()
-            missing += [file for name, file in there if name in known and file.identity == FileIdentity(*known[name])]
-    for folder in catalog.folders(root.id):
-        if folder not in visited and not _beneath(folder, unread):
-            missing += catalog.files_in(root.id, folder).values()
-    try:
-        still = folder_id(watch.path) == (os.fstat(root_fd).st_dev, os.fstat(root_fd).st_ino)
-    except OSError as error:
-        return ScanResult(count, len(visited), [], f"{error.strerror}")
-    if not still:
-        return ScanResult(count, len(visited), [], "another folder took its place during the scan")
-    return ScanResult(count, len(visited), missing)
+            return []
+        for name, seen in entries.items():
+            if known.pop(name, None) != seen:
+                self._report(ChangedFile(folder + b"/" + name if folder else name, FileIdentity(*seen)))
+                if self._stop():
+                    return None
+        if not known:
+            return []
+        files = self._store.files.in_folder(self._root.id, folder)
+        # What has changed in the store since it was compared was judged meanwhile, and is not gone.
+        return [file for name, file in files.items() if name in known and file.identity == FileIdentity(*known[name])]
+
+    def _in_vanished_folders(self) -> list[File]:
+        """Return the files of known folders that were not visited, except beneath folders that could not be read."""
+        gone: list[File] = []
+        for folder in self._store.files.folders(self._root.id):
+            if folder not in self._visited and not _is_beneath(folder, self._unread):
+                gone += self._store.files.in_folder(self._root.id, folder).values()
+        return gone
+
+    def _result(self, gone: list[File], offline_reason: str = "") -> ScanResult:
+        return ScanResult(self._files, len(self._visited), gone, offline_reason)
 
 
-def _folders(
+def _walk_folders(
     root_fd: int, names: PathFilter, recursive: bool, unread: set[bytes]
 ) -> Iterator[tuple[bytes, dict[bytes, StatTuple]]]:
-    """Yield each folder with the facts, by name, of its wanted regular files; note in `unread` what would not open."""
+    """Yield each folder with the stats, by name, of its wanted regular files. Adds unreadable folders to `unread`."""
     pending = [b""]
     while pending:
         folder = pending.pop()
@@ -137,7 +140,7 @@ def _folders(
             unread.add(folder)
             continue
         try:
-            entries, below = _entries(folder_fd, folder, names)
+            entries, below = _list_folder(folder_fd, folder, names)
         except OSError:
             unread.add(folder)
             continue
@@ -148,7 +151,8 @@ def _folders(
         yield folder, entries
 
 
-def _entries(folder_fd: int, folder: bytes, names: PathFilter) -> tuple[dict[bytes, StatTuple], list[bytes]]:
+def _list_folder(folder_fd: int, folder: bytes, names: PathFilter) -> tuple[dict[bytes, StatTuple], list[bytes]]:
+    """Return the stats, by name, of the wanted regular files in one folder, and the paths of its wanted folders."""
     found: dict[bytes, StatTuple] = {}
     below: list[bytes] = []
     folder_text = os.fsdecode(folder)
@@ -169,12 +173,7 @@ def _entries(folder_fd: int, folder: bytes, names: PathFilter) -> tuple[dict[byt
     return found, below
 
 
-def _beneath(folder: bytes, unread: set[bytes]) -> bool:
+def _is_beneath(folder: bytes, others: set[bytes]) -> bool:
+    """True if a folder is one of the others or lies in one of them. b"" is the root, which all lie in."""
     parts = folder.split(b"/")
-    return any(b"/".join(parts[:depth]) in unread for depth in range(len(parts) + 1))
-
-
-def _pattern(globs: tuple[str, ...]) -> re.Pattern[str] | None:
-    if not globs:
-        return None
-    return re.compile("|".join(fnmatch.translate(glob) for glob in globs), re.IGNORECASE)
+    return any(b"/".join(parts[:depth]) in others for depth in range(len(parts) + 1))

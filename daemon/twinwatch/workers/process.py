@@ -24,7 +24,7 @@ def serve(connection: Connection, memory_mb: int, task_s: int, parent_pid: int, 
     if compares:
         import cv2
 
-        import twinwatch.evidence.comparison  # noqa: F401
+        from twinwatch.evidence import compare  # noqa: F401  loads what comparing takes
 
         cv2.setNumThreads(1)
         malloc.keep_freed_memory()

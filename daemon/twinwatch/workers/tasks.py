@@ -89,7 +89,8 @@ class InspectTask:
         if sha256 in self.known:
             return Inspection(before, sha256, None, None)
         if decode_ahead:
-            _view_cache().prefetch(sha256, partial(_for_evidence, data, min(self.max_megapixels, _MOST_BESIDE)))
+            megapixels = min(self.max_megapixels, _MAX_AHEAD_MEGAPIXELS)
+            _view_cache().prefetch(sha256, partial(_decode_for_evidence, data, megapixels))
         try:
             picture = self._decode(data, decode_ahead)
         except UnreadableError as error:
@@ -102,7 +103,8 @@ class InspectTask:
         except UnreadableError:
             if not decode_ahead:
                 raise
-        _view_cache().wait()  # what is decoded beside may have had the memory that was wanting
+        # The second thread may have held the memory that was missing. Wait for it and try once more.
+        _view_cache().wait()
         return decode_exact(data, self.size, self.max_megapixels)
 
 
@@ -154,7 +156,7 @@ class CompareTask:
         FileChanged or UnreadableError for the copy, and RootOffline, OutOfTime or OSError.
         """
         until_s = time.monotonic() + self.budget_s
-        decode = partial(_for_evidence, self._read(self.copy), self.max_megapixels)
+        decode = partial(_decode_for_evidence, self._read(self.copy), self.max_megapixels)
         copy = _view_cache().get(self.copy.sha256, decode)
         missing: set[int] = set()
         try:
@@ -196,16 +198,17 @@ class CompareTask:
         """
         from twinwatch.evidence import compare
 
-        if beside:
-            megapixels = min(self.max_megapixels, _MOST_BESIDE)
-            _view_cache().prefetch(nominee.sha256, partial(self._decode, nominee, megapixels))
-        original = _view_cache().get(nominee.sha256, partial(self._decode, nominee, self.max_megapixels))
+        if decode_ahead:
+            megapixels = min(self.max_megapixels, _MAX_AHEAD_MEGAPIXELS)
+            _view_cache().prefetch(candidate.sha256, partial(self._decode, candidate, megapixels))
+        original = _view_cache().get(candidate.sha256, partial(self._decode, candidate, self.max_megapixels))
         try:
             evidence = compare(original, copy)
             read = original.decoded
         finally:
             if original is not copy:
                 original.release()
+        # A match must rest on the bytes that the file has now, not only on what is cached.
         if evidence.score >= self.level and (not read or original is copy):
             self._read(candidate)
         return evidence
@@ -258,7 +261,7 @@ def _decode_for_evidence(data: bytes, max_megapixels: float) -> Pixels:
 
 @cache
 def _view_cache() -> ViewCache:
-    """That of this process."""
+    """Return this process's cache of views: the pictures compared last, without their pixels."""
     from twinwatch.evidence import ViewCache
 
     return ViewCache()

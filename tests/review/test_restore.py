@@ -16,8 +16,19 @@ from twinwatch.errors import StorageError
 from twinwatch.fs import FileIdentity, folder_id
 from twinwatch.quarantine import MoveOrder, Quarantine
 from twinwatch.reporting import DuplicatesLog, flush_outbox
-from twinwatch.review import decisions
-from twinwatch.store import Catalog, Root, RootOfflineError, Verdict
+from twinwatch.review import RestoreResult, dismiss_verdict, moved_since, quarantined_files, restore_files
+from twinwatch.store import (
+    Action,
+    Kind,
+    QueueState,
+    Root,
+    RootOfflineError,
+    Store,
+    Verdict,
+    VerdictState,
+    open_store,
+)
+from twinwatch.store.store import SqliteStore
 
 FULL = Path("/dev/full")
 """A log whose every line meets a full disk: full(4)."""
@@ -32,11 +43,11 @@ class Desk:
         (self.share / "original.jpg").write_bytes(b"the original")
         self.log_path = home / "log" / "duplicates.jsonl"
         self.settings = self.with_log(self.log_path)
-        self.catalog = Catalog(home / "catalog.db")
-        self.root: Root = self.catalog.add_root(self.share, folder_id(self.share), 1)
+        self.store = open_store(home / "catalog.db")
+        self.root: Root = self.store.roots.add(self.share, folder_id(self.share), 1)
         self.quarantine = Quarantine(self.share)
         self.quarantine.prepare()
-        self.catalog.commit()
+        self.store.commit()
 
     def with_log(self, log: Path) -> Settings:
         return Settings(watch=(Watch(path=self.share, action="quarantine"),), duplicates_log=log)
@@ -49,19 +60,23 @@ class Desk:
         seen, sha256 = FileIdentity.of(path.stat()), hashlib.sha256(path.read_bytes()).hexdigest()
         relative = os.fsencode(name)
         original_sha256 = hashlib.sha256(b"the original").hexdigest()
-        self.catalog.enqueue(self.root.id, relative, seen, False, 1, "waiting")
-        file = self.catalog.file_at(self.root.id, relative)
+        self.store.queue.add(self.root.id, relative, seen, False, 1, QueueState.WAITING)
+        file = self.store.files.at(self.root.id, relative)
         assert file is not None
-        self.catalog.set_file(file.id, state="quarantined" if moved else "duplicate", queue=None)
-        self.catalog.cases.add(
+        if moved:
+            self.store.files.mark_quarantined(file.id)
+        else:
+            self.store.files.mark_duplicate(file.id)
+        self.store.verdicts.add(
             Verdict(
                 id=case_id, file_id=file.id, time="2024-01-01T00:00:00.000Z", root=os.fsencode(self.share),
                 path=relative, sha256=sha256, original_root=os.fsencode(self.share), original_path=b"original.jpg",
-                original_sha256=original_sha256, kind="near", distance=0.2, cluster=3, evidence=0.9, edit="flipped",
-                action="quarantined" if moved else "flagged", better=False, state="done", logged="done",
+                original_sha256=original_sha256, kind=Kind.NEAR, distance=0.2, cluster=3, evidence=0.9, edit="flipped",
+                action=Action.QUARANTINED if moved else Action.FLAGGED, better=False, state=VerdictState.DONE,
+                logged="done",
             )
         )  # fmt: skip
-        self.catalog.commit()
+        self.store.commit()
         if moved:
             order = MoveOrder(
                 id=case_id, path=relative, identity=seen, sha256=sha256, original_root=str(self.share),
@@ -72,19 +87,17 @@ class Desk:
                 self.quarantine.move(order, original.fileno())
         return case_id
 
-    def restore_all(
-        self, settings: Settings | None = None, catalog: Catalog | None = None
-    ) -> list[decisions.RestoreResult]:
-        catalog = catalog or self.catalog
-        items = decisions.moved_since(decisions.held(self.settings, catalog))
-        return decisions.restore(settings or self.settings, items, catalog)
+    def restore_all(self, settings: Settings | None = None, store: Store | None = None) -> list[RestoreResult]:
+        store = store or self.store
+        items = moved_since(quarantined_files(self.settings, store))
+        return restore_files(settings or self.settings, items, store)
 
     def lines(self) -> list[tuple[str, str]]:
         text = self.log_path.read_text() if self.log_path.exists() else ""
         return [(entry["id"], entry["event"]) for entry in map(json.loads, text.splitlines())]
 
     def case(self, case_id: str) -> Verdict:
-        case = self.catalog.cases.get(case_id)
+        case = self.store.verdicts.get(case_id)
         assert case is not None
         return case
 
@@ -96,19 +109,19 @@ class Desk:
 def desk(tmp_path: Path) -> Iterator[Desk]:
     made = Desk(tmp_path)
     yield made
-    made.catalog.close()
+    made.store.close()
 
 
-def fill_up(catalog: Catalog) -> None:
+def fill_up(store: Store) -> None:
     """From now on nothing more goes into this catalogue."""
-    pages = catalog._connection.exec_driver_sql("PRAGMA page_count").scalar()
-    catalog._connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
-    catalog.commit()
+    pages = store._connection.exec_driver_sql("PRAGMA page_count").scalar()
+    store._connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
+    store.commit()
     with pytest.raises(StorageError):
         for number in range(2000):
-            catalog.cases.dismiss(f"{number:064}", "x" * 64, "then")
-            catalog.commit()
-    catalog.rollback()
+            store.dismissals.add(f"{number:064}", "x" * 64, "then")
+            store.commit()
+    store.rollback()
 
 
 def test_a_full_log_keeps_no_file_back_and_costs_no_line(desk: Desk) -> None:
@@ -119,7 +132,7 @@ def test_a_full_log_keeps_no_file_back_and_costs_no_line(desk: Desk) -> None:
     assert all((desk.share / f"copy{number}.jpg").exists() for number in range(3))
     assert [desk.state_of(case_id) for case_id in ids] == ["restored"] * 3
     log = DuplicatesLog(desk.log_path)
-    flush_outbox(desk.catalog, log)
+    flush_outbox(desk.store, log)
     log.close()
     assert sorted(desk.lines()) == sorted((case_id, "restored") for case_id in ids)
 
@@ -139,7 +152,7 @@ def test_a_full_state_disk_keeps_no_file_back(desk: Desk, monkeypatch: pytest.Mo
         raise StorageError("the disk is full")
 
     with monkeypatch.context() as full:
-        full.setattr(Catalog, "commit", refuse)
+        full.setattr(SqliteStore, "commit", refuse)
         results = desk.restore_all()
     assert [result.error for result in results] == ["", ""]
     assert all("could not be remembered" in result.note for result in results)
@@ -150,10 +163,10 @@ def test_a_full_state_disk_keeps_no_file_back(desk: Desk, monkeypatch: pytest.Mo
 
 def test_what_cannot_be_remembered_is_not_dismissed(desk: Desk) -> None:
     case_id = desk.found("copy.jpg")
-    fill_up(desk.catalog)
+    fill_up(desk.store)
     with pytest.raises(StorageError, match=r"the disk of .* is full; make room"):
-        decisions.dismiss(desk.settings, desk.catalog, desk.case(case_id))
-    desk.catalog.rollback()
+        dismiss_verdict(desk.settings, desk.store, desk.case(case_id))
+    desk.store.rollback()
     assert desk.state_of(case_id) == "done"
     assert not (desk.share / "copy.jpg").exists()
 
@@ -165,7 +178,7 @@ def test_a_file_of_a_share_that_moved_is_put_back_and_that_is_said(desk: Desk, m
     def away(*_: object, **__: object) -> None:
         raise RootOfflineError("the share is on another device than before")
 
-    monkeypatch.setattr(decisions, "recognise", away)
+    monkeypatch.setattr("twinwatch.review.restore.resolve_root", away)
     results = desk.restore_all()
     assert [(result.error, "on another device" in result.note) for result in results] == [("", True)] * 2
     assert (desk.share / "copy0.jpg").exists()
@@ -187,28 +200,28 @@ def test_what_is_in_the_way_of_one_file_is_said_without_its_control_characters(d
 
 def test_a_flagged_copy_that_left_its_name_to_another_file_can_be_dismissed(desk: Desk) -> None:
     case_id = desk.found("copy.jpg", moved=False)
-    gone = desk.catalog.file_at(desk.root.id, b"copy.jpg")
+    gone = desk.store.files.at(desk.root.id, b"copy.jpg")
     assert gone is not None
-    desk.catalog.set_file(gone.id, state="gone")
+    desk.store.files.mark_gone(gone.id)
     (desk.share / "copy.jpg").write_bytes(b"another picture")
     seen = FileIdentity.of((desk.share / "copy.jpg").stat())
-    desk.catalog.enqueue(desk.root.id, b"copy.jpg", seen, False, 2, "waiting")
-    desk.catalog.commit()
+    desk.store.queue.add(desk.root.id, b"copy.jpg", seen, False, 2, QueueState.WAITING)
+    desk.store.commit()
     case = desk.case(case_id)
-    restoration, unlogged = decisions.dismiss(desk.settings, desk.catalog, case)
+    restoration, unlogged = dismiss_verdict(desk.settings, desk.store, case)
     assert (restoration, unlogged) == (None, "")
     assert desk.state_of(case_id) == "dismissed"
-    assert desk.catalog.cases.dismissed(case.sha256, [case.original_sha256]) == {case.original_sha256}
+    assert desk.store.dismissals.of(case.sha256, [case.original_sha256]) == {case.original_sha256}
     assert desk.lines() == [(case_id, "dismissed")]
-    assert {file.state for file in (desk.catalog.file(gone.id),) if file} == {"gone"}
+    assert {file.state for file in (desk.store.files.get(gone.id),) if file} == {"gone"}
 
 
 def test_a_dismissal_stands_where_the_log_is_full(desk: Desk) -> None:
     case_id = desk.found("copy.jpg", moved=False)
-    _, unlogged = decisions.dismiss(desk.with_log(FULL), desk.catalog, desk.case(case_id))
+    _, unlogged = dismiss_verdict(desk.with_log(FULL), desk.store, desk.case(case_id))
     assert "the daemon does it later" in unlogged
     assert desk.state_of(case_id) == "dismissed"
-    assert [case.id for case in desk.catalog.cases.unlogged()] == [case_id]
+    assert [case.id for case in desk.store.verdicts.unlogged()] == [case_id]
 
 
 def test_a_daemon_that_runs_beside_hears_of_a_restore_before_the_file_is_back(
@@ -219,8 +232,8 @@ def test_a_daemon_that_runs_beside_hears_of_a_restore_before_the_file_is_back(
     heard: list[bool] = []
 
     def listen(quarantine: Quarantine, record_id: str) -> object:
-        beside = Catalog(desk.catalog.path)
-        heard.append(beside.cases.put_back(os.fsencode(desk.share), b"copy.jpg", sha256))
+        beside = open_store(desk.store.path)
+        heard.append(beside.verdicts.was_restored(os.fsencode(desk.share), b"copy.jpg", sha256))
         beside.close()
         return restore(quarantine, record_id)
 
