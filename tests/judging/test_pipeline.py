@@ -839,6 +839,25 @@ def test_a_copy_of_which_a_hard_link_was_known_is_judged_under_its_new_name(benc
     assert bench.states()["again.png"] == "duplicate"
 
 
+def test_a_file_is_judged_again_though_a_hard_link_of_it_was_known_and_is_gone(bench: Bench) -> None:
+    bench.put("a.png", data(1))
+    bench.settle()
+    (bench.share / "link.png").hardlink_to(bench.share / "a.png")
+    bench.put("link.png")
+    bench.settle()
+    (bench.share / "link.png").unlink()
+    bench.report_gone(bench.file("link.png"))
+    bench.until(lambda: "link.png" not in bench.states())
+    before = bench.file("a.png").judged_ns
+    bench.store.queue.rejudge(bench.file("a.png").id)
+    bench.store.commit()
+    bench.settle()
+    after = bench.file("a.png")
+    assert after.state is FileState.KEPT
+    assert after.judged_ns is not None
+    assert after.judged_ns > (before or 0)
+
+
 def test_a_copy_that_comes_while_its_original_is_to_be_judged_again_is_found(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
