@@ -105,8 +105,9 @@ def test_scan_that_is_interrupted_twice_ends_and_leaves_no_process(tmp_path: Pat
 @pytest.mark.parametrize(("before", "code"), [("", 130), ("trap '' INT; ", 7)])
 def test_an_interrupt_amid_an_import_ends_the_scan_unless_it_is_ignored(tmp_path: Path, before: str, code: int) -> None:
     (tmp_path / "onnxruntime.py").write_text(
-        "import os, signal\n"
-        "try:\n    os.kill(os.getpid(), signal.SIGINT)\n"
+        "import os, signal, time\n"
+        # Another thread may take the signal; the pause lets it arrive while the import still goes on.
+        "try:\n    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(0.5)\n"
         "except KeyboardInterrupt:\n    raise ImportError('initialization failed')\n"
         "def __getattr__(name):\n    raise SystemExit(7)\n"
     )
