@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from twinwatch.fs import folder_id
+from twinwatch.fs import TRANSIENT_ERRNOS, folder_id
 from twinwatch.store.base import Store
 from twinwatch.store.values import Root
 
@@ -17,7 +17,9 @@ class RootOfflineError(Exception):
 
 
 def resolve_root(path: Path, store: Store, now_ns: int, starting: bool) -> Root:
-    """Return the root that the folder at `path` is, made known if it is new. Raises RootOfflineError.
+    """Return the root that the folder at `path` is, made known if it is new.
+
+    Raises RootOfflineError, and OSError where that is unknown now, for want of descriptors or memory.
 
     A folder made anew on the same device is a new root: what the old one held is not believed to be deleted. Another
     device in its place is a missing or covering mount, and is left alone, unless only the device's number changed, as
@@ -26,6 +28,8 @@ def resolve_root(path: Path, store: Store, now_ns: int, starting: bool) -> Root:
     try:
         folder = folder_id(path)
     except OSError as error:
+        if error.errno in TRANSIENT_ERRNOS:
+            raise
         raise RootOfflineError(f"{path}: {error.strerror}; bring it back, work resumes by itself") from None
     known = store.roots.all(path)
     for root in known:

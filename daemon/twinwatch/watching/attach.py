@@ -6,6 +6,7 @@ from typing import Protocol
 
 from twinwatch.config import Watch
 from twinwatch.errors import QuarantineError
+from twinwatch.fs import TRANSIENT_ERRNOS
 from twinwatch.quarantine import Quarantine
 from twinwatch.review import reconcile
 from twinwatch.store import Root, Store
@@ -25,7 +26,7 @@ def open_quarantine(watch: Watch, root: Root, store: Store) -> tuple[Quarantine 
     """Return the quarantine of a root, made where it is missing; None where nothing may be moved.
 
     The text says why copies are only flagged although the configuration has them moved; it is empty otherwise.
-    Raises StorageError.
+    Raises StorageError, and OSError where that is unknown now, for want of descriptors or memory.
     """
     if watch.action == "flag" or watch.protect:
         return None, ""
@@ -34,5 +35,8 @@ def open_quarantine(watch: Watch, root: Root, store: Store) -> tuple[Quarantine 
         quarantine.prepare()
         reconcile(quarantine, watch.path, root, store)
     except QuarantineError as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno in TRANSIENT_ERRNOS:
+            raise cause from None
         return None, str(error)
     return quarantine, ""
